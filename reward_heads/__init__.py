@@ -1,0 +1,90 @@
+"""Reward models that answer with a vector: one named, maximised number per objective for each completion.
+
+    >>> from reward_heads import FunctionReward, rules
+    >>> reward = FunctionReward({"brief": rules.brevity, "varied": rules.VocabularyRichness()})
+    >>> reward.score(["Tell me a joke."], ["No, no jokes today."])
+    tensor([[-4.0000,  0.7500]])
+
+A learned one has the same interface, is trained on pairs and ratings with any label missing, and is saved as an ordinary
+sequence-classification model:
+
+    trainer = RewardHeadsTrainer("path/to/causal-lm", RewardHeadsConfig(output_dir="run"), train_dataset=pairs)
+    trainer.train()
+    trainer.reward.save_pretrained("reward")
+    reward = TransformerReward.from_pretrained("reward")
+
+Any of them goes to TRL as named reward functions: `GRPOTrainer(..., reward_funcs=as_reward_funcs(reward))`. Names load on first use, so
+`import reward_heads` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reward_heads import rules
+    from reward_heads.accuracy import Accuracy, pairwise_accuracy
+    from reward_heads.cache import CachedReward
+    from reward_heads.combine import CombinedReward, NegatedReward, SelectedReward, negated, select
+    from reward_heads.functions import FunctionReward, VectorFunctionReward
+    from reward_heads.model import TransformerReward
+    from reward_heads.normalizer import NormalizedReward, Normalizer
+    from reward_heads.text import Text
+    from reward_heads.training import RewardHeadsTrainer
+    from reward_heads.training_config import RewardHeadsConfig
+    from reward_heads.trl_functions import as_reward_funcs
+    from reward_heads.vector_reward import VectorReward
+
+_HOME = {
+    "Accuracy": "accuracy",
+    "CachedReward": "cache",
+    "CombinedReward": "combine",
+    "FunctionReward": "functions",
+    "NegatedReward": "combine",
+    "NormalizedReward": "normalizer",
+    "Normalizer": "normalizer",
+    "RewardHeadsConfig": "training_config",
+    "RewardHeadsTrainer": "training",
+    "SelectedReward": "combine",
+    "Text": "text",
+    "TransformerReward": "model",
+    "VectorFunctionReward": "functions",
+    "VectorReward": "vector_reward",
+    "as_reward_funcs": "trl_functions",
+    "negated": "combine",
+    "pairwise_accuracy": "accuracy",
+    "select": "combine",
+}
+
+__all__ = [
+    "Accuracy",
+    "CachedReward",
+    "CombinedReward",
+    "FunctionReward",
+    "NegatedReward",
+    "NormalizedReward",
+    "Normalizer",
+    "RewardHeadsConfig",
+    "RewardHeadsTrainer",
+    "SelectedReward",
+    "Text",
+    "TransformerReward",
+    "VectorFunctionReward",
+    "VectorReward",
+    "as_reward_funcs",
+    "negated",
+    "pairwise_accuracy",
+    "rules",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "rules":
+        return importlib.import_module("reward_heads.rules")
+    if name not in _HOME:
+        raise AttributeError(f"module 'reward_heads' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"reward_heads.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

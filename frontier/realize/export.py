@@ -1,0 +1,101 @@
+"""Turn one point of the front into a model that any tool loads: an exact concatenated LoRA, or merged weights."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from frontier.atomic import replace_folder, write_text
+from frontier.realize.adapters import AdapterMixture
+
+
+def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Path) -> None:
+    """Write ΔW(w) as one ordinary PEFT LoRA folder: the experts' factors side by side, rank Σ r_k, no truncation.
+
+    The scaling of the result is 1 (alpha = rank in every layer), since w_k s_k is already inside B. Adapters of weight zero are left out.
+
+    Args:
+        mixture (`AdapterMixture`): the K adapters over their base.
+        weights (`Sequence[float]`): K weights.
+        out (`str` or `Path`): the folder to write; it appears only when complete.
+    """
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    for path, layer in mixture.layers.items():
+        factors = mixture.factors(path, weights)
+        if factors is None:  # a LoRA folder must hold every target layer, so that no reader reports missing keys
+            first = next(iter(layer.lora_A.values())).weight
+            last = next(iter(layer.lora_B.values())).weight
+            factors = last.new_zeros(last.shape[0], 1), first.new_zeros(1, first.shape[1])
+        up, down = factors
+        ranks[path] = down.shape[0]
+        tensors[f"base_model.model.{path}.lora_A.weight"] = down.contiguous().cpu()
+        tensors[f"base_model.model.{path}.lora_B.weight"] = up.contiguous().cpu()
+    with replace_folder(out) as folder:
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        write_text(folder / "adapter_config.json", json.dumps(_lora_config(mixture, ranks), indent=2) + "\n")
+
+
+def _lora_config(mixture: AdapterMixture, ranks: dict[str, int]) -> dict[str, Any]:
+    first = mixture.model.peft_config[mixture.names[0]]
+    usual = max(ranks.values())
+    # Anchored full paths: a bare suffix would also match "layers.11" for "layers.1".
+    unusual = {f"^{re.escape(path)}$": rank for path, rank in ranks.items() if rank != usual}
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": first.base_model_name_or_path,
+        "revision": first.revision,
+        "r": usual,
+        "lora_alpha": usual,
+        "rank_pattern": unusual,
+        "alpha_pattern": unusual,
+        "target_modules": sorted(ranks),
+        "fan_in_fan_out": first.fan_in_fan_out,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "inference_mode": True,
+    }
+
+
+def merged_state_dict(mixture: AdapterMixture, weights: Sequence[float]) -> dict[str, Tensor]:
+    """The base model's state dict at W0 + ΔW(w), under the base model's own names; the live model is not touched.
+
+    ΔW is summed in float64 and rounded once to the base's dtype.
+    """
+    merged: dict[str, Tensor] = {}
+    for name, tensor in mixture.model.base_model.model.state_dict().items():
+        if ".lora_" in name:
+            continue
+        path, _, leaf = name.rpartition(".base_layer.")
+        if not path:
+            merged[name] = tensor
+            continue
+        factors = mixture.factors(path, weights) if leaf == "weight" else None
+        if factors is not None:
+            delta = factors[0].double() @ factors[1].double()
+            if mixture.layers[path].fan_in_fan_out:  # GPT-2's Conv1D keeps its weight as [d_in, d_out]
+                delta = delta.T
+            tensor = (tensor.double() + delta).to(tensor.dtype)
+        merged[f"{path}.{leaf}"] = tensor
+    return merged
+
+
+@torch.no_grad()
+def export_merged(mixture: AdapterMixture, weights: Sequence[float], out: str | Path) -> None:
+    """Write the whole model at W0 + ΔW(w) as an ordinary transformers folder (safetensors, no PEFT needed to read it).
+
+    Args:
+        mixture (`AdapterMixture`): the K adapters over their base.
+        weights (`Sequence[float]`): K weights.
+        out (`str` or `Path`): the folder to write; it appears only when complete.
+    """
+    base = mixture.model.get_base_model()
+    with replace_folder(out) as folder:
+        base.save_pretrained(folder, state_dict=merged_state_dict(mixture, weights))

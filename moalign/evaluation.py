@@ -1,0 +1,255 @@
+"""Measure what a steerable policy really does: its rewards, its distance from the reference and its texts, at many preferences."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from frontier.errors import InputError
+from frontier.front import FrontPoint, ParetoFront
+from moalign.policy import SteerablePolicy, Text
+from moalign.preference import Preference
+from reward_heads import Normalizer, VectorReward
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Completions of one policy with what is known of each of them.
+
+    Args:
+        completions (`list[str]`): N texts.
+        rewards (`Tensor`): `[N, K]` in the reward's own units.
+        log_ratio (`Tensor`): `[N]` log π_w(y|x) − log π_ref(y|x) in nats: its mean estimates the KL divergence.
+        reference_log_probs (`Tensor`): `[N]` log π_ref(y|x) in nats.
+        tokens (`Tensor`): `[N]` completion lengths, the ending token included.
+    """
+
+    completions: list[str]
+    rewards: Tensor
+    log_ratio: Tensor
+    reference_log_probs: Tensor
+    tokens: Tensor
+
+    def rows(self, start: int, stop: int) -> "Samples":
+        """A contiguous part."""
+        part = slice(start, stop)
+        return Samples(
+            self.completions[part],
+            self.rewards[part],
+            self.log_ratio[part],
+            self.reference_log_probs[part],
+            self.tokens[part],
+        )
+
+
+@torch.no_grad()
+def sample(
+    policy: SteerablePolicy,
+    reward: VectorReward,
+    prompts: Sequence[Text],
+    weights: Tensor,
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: str | None = None,
+    **generate_kwargs: Any,
+) -> Samples:
+    """Sample one completion per row and score it; rows of any weights share the batches.
+
+    Args:
+        policy (`SteerablePolicy`): the policy.
+        reward (`VectorReward`): scores the completions.
+        prompts (`Sequence`): N prompts.
+        weights (`Tensor`): `[N, K]`, a zero row being the reference policy.
+        max_new_tokens, temperature, generate_kwargs: of `generate`; temperature 0 is greedy.
+        seed (`int`): of the sampling.
+        batch_size (`int`): rows per batch.
+        progress (`str`, *optional*): label of a progress bar; none without it.
+    """
+    was_training = policy.model.training
+    policy.model.eval()
+    options = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {"do_sample": False}
+    options |= {"max_new_tokens": max_new_tokens, **generate_kwargs}
+    texts: list[str] = []
+    ratios, reference, tokens = [], [], []
+    bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="completion")
+    prompt_ids = policy.encode(prompts)
+    for start in range(0, len(prompts), batch_size):
+        ids, w = prompt_ids[start : start + batch_size], weights[start : start + batch_size]
+        completion_ids = policy.generate_ids(ids, w, seed=seed + start, **options)
+        texts += policy.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        own = policy.token_log_probs(ids, completion_ids, w)[0].sum(-1)
+        ref = policy.token_log_probs(ids, completion_ids, torch.zeros_like(w))[0].sum(-1)
+        ratios.append((own - ref).cpu())
+        reference.append(ref.cpu())
+        tokens.append(torch.tensor([len(c) for c in completion_ids]))
+        bar.update(len(ids))
+    bar.close()
+    policy.model.train(was_training)
+    scores = _score(reward, prompts, texts, batch_size)
+    return Samples(texts, scores, torch.cat(ratios), torch.cat(reference), torch.cat(tokens))
+
+
+def _score(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], batch_size: int) -> Tensor:
+    # Conversational prompts have conversational completions.
+    completions: list[Text] = [
+        text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    parts = [
+        reward.score(list(prompts[i : i + batch_size]), completions[i : i + batch_size])
+        for i in range(0, len(prompts), batch_size)
+    ]
+    return torch.cat(parts).float().cpu()
+
+
+def measure_normalizer(
+    policy: SteerablePolicy, reward: VectorReward, prompts: Sequence[Text], *, samples: int = 256, seed: int = 0, **sampling: Any
+) -> Normalizer:
+    """Location and scale of each reward on the reference policy's own completions: the unit that weights refer to.
+
+    Args:
+        policy (`SteerablePolicy`): its base is the reference.
+        reward (`VectorReward`): the rewards.
+        prompts (`Sequence`): drawn from evenly, repeated where there are fewer than `samples`.
+        samples (`int`): completions.
+        seed (`int`): of the sampling.
+        sampling: `max_new_tokens`, `temperature`, ... of `sample`.
+
+    Raises:
+        InputError: no prompts, or a reward that is constant on the reference policy, which no weight can move.
+    """
+    if not len(prompts):
+        raise InputError("no prompts to measure the normaliser on")
+    chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, samples).round().astype(int)]
+    zero = torch.zeros(samples, len(policy.objectives))
+    found = sample(policy, reward, chosen, zero, seed=seed, progress="Normaliser", **sampling)
+    source = f"{samples} completions of the reference policy"
+    return Normalizer.from_scores(found.rewards, reward.objectives, source=source)
+
+
+def measure_front(
+    policy: SteerablePolicy,
+    reward: VectorReward,
+    prompts: Sequence[Text],
+    preferences: Sequence[Preference],
+    *,
+    normalizer: Normalizer | None = None,
+    others: Mapping[str, VectorReward] | None = None,
+    samples_per_prompt: int = 1,
+    source: str = "steerable",
+    info: dict[str, Any] | None = None,
+    progress: bool = True,
+    seed: int = 0,
+    **sampling: Any,
+) -> ParetoFront:
+    """Sweep preferences over a prompt set, the reference policy along with them.
+
+    Every point answers the same prompts. Standard errors are those of the mean over prompts (completions of one prompt are averaged first).
+
+    Args:
+        policy (`SteerablePolicy`): the policy.
+        reward (`VectorReward`): gives the front's rewards, in the policy's objectives.
+        prompts (`Sequence`): at least 2.
+        preferences (`Sequence[Preference]`): the points to measure.
+        normalizer (`Normalizer`, *optional*): applied to the rewards; raw rewards without it.
+        others (`Mapping[str, VectorReward]`, *optional*): further rewards of the same objectives (the world's true ones, say), recorded per point
+            under `extra["rewards/NAME"]`, normalised on the reference policy's completions of this sweep (`info["normalizer/NAME"]`).
+        samples_per_prompt (`int`): completions per prompt and preference.
+        source (`str`): goes into every point.
+        info (`dict`, *optional*): goes into the front.
+        progress (`bool`): show a progress bar.
+        seed (`int`): of the sampling.
+        sampling: `max_new_tokens`, `temperature`, `batch_size`, ... of `sample`.
+
+    Returns:
+        `ParetoFront`: a point per preference with mean rewards, standard errors, KL in nats per completion, the perplexity of its completions under the
+        reference policy and one sample text.
+    """
+    if len(prompts) < 2:
+        raise InputError(f"a front needs at least 2 prompts for its standard errors, found {len(prompts)}")
+    per_point = len(prompts) * samples_per_prompt
+    each: list[Text] = [p for p in prompts for _ in range(samples_per_prompt)]
+    rows = torch.cat(
+        [torch.zeros(per_point, len(policy.objectives))]
+        + [p.as_tensor(policy.objectives).expand(per_point, -1) for p in preferences]
+    )
+    label = "Front" if progress else None
+    found = sample(policy, reward, each * (len(preferences) + 1), rows, seed=seed, progress=label, **sampling)
+    parts = [found.rows(i * per_point, (i + 1) * per_point) for i in range(len(preferences) + 1)]
+    scorers: dict[str, Callable[[Samples], Tensor]] = {}
+    info = dict(info or {})
+    for name, other in (others or {}).items():
+        raw = {id(part): _score(other, each, part.completions, 512) for part in parts}
+        scale = Normalizer.from_scores(raw[id(parts[0])], other.objectives, source="reference policy in this sweep")
+        info[f"normalizer/{name}"] = scale.to_json()
+        scorers[name] = lambda part, raw=raw, scale=scale: scale(raw[id(part)])  # type: ignore[misc]
+
+    def point(part: Samples, preference: Preference | None) -> FrontPoint:
+        rewards = normalizer(part.rewards) if normalizer is not None else part.rewards
+        mean, error = _mean_and_error(rewards, samples_per_prompt)
+        extra: dict[str, Any] = {
+            "perplexity_under_reference": float(torch.exp(-part.reference_log_probs.sum() / part.tokens.sum())),
+            "mean_tokens": float(part.tokens.float().mean()),
+            "sample": part.completions[0],
+        }
+        for name, score in scorers.items():
+            other_mean, other_error = _mean_and_error(score(part), samples_per_prompt)
+            extra |= {f"rewards/{name}": other_mean, f"standard_error/{name}": other_error}
+        return FrontPoint(
+            rewards=tuple(mean),
+            standard_error=tuple(error),
+            n_prompts=len(prompts),
+            preference=preference.to_json() if preference is not None else None,
+            kl=float(part.log_ratio.mean()),
+            source=source if preference is not None else "reference",
+            extra=extra,
+        )
+
+    return ParetoFront(
+        objectives=policy.objectives,
+        points=tuple(point(part, p) for part, p in zip(parts[1:], preferences, strict=True)),
+        reference_policy=point(parts[0], None),
+        normalizer=normalizer.to_json() if normalizer is not None else None,
+        info=info,
+    )
+
+
+def _mean_and_error(rewards: Tensor, samples_per_prompt: int) -> tuple[list[float], list[float]]:
+    """Mean over prompts and its standard error, `[K]` each; prompts whose reward is not known are left out per objective."""
+    by_prompt = rewards.double().view(-1, samples_per_prompt, rewards.shape[1]).nanmean(1)
+    means, errors = [], []
+    for column in by_prompt.T:
+        known = column[~column.isnan()]
+        means.append(float(known.mean()))
+        errors.append(float(known.std() / len(known) ** 0.5) if len(known) > 1 else float("nan"))
+    return means, errors
+
+
+def front_of(front: ParetoFront, name: str) -> ParetoFront:
+    """The same points in the units of another reward that was recorded along with them (`others` of `measure_front`)."""
+
+    def swap(point: FrontPoint) -> FrontPoint:
+        return FrontPoint(
+            rewards=tuple(point.extra[f"rewards/{name}"]),
+            standard_error=tuple(point.extra[f"standard_error/{name}"]),
+            n_prompts=point.n_prompts,
+            preference=point.preference,
+            kl=point.kl,
+            source=point.source,
+            extra=point.extra,
+        )
+
+    return ParetoFront(
+        objectives=front.objectives,
+        points=tuple(swap(p) for p in front.points),
+        reference_policy=swap(front.reference_policy) if front.reference_policy is not None else None,
+        normalizer=front.info.get(f"normalizer/{name}"),
+        info=front.info,
+    )

@@ -1,0 +1,137 @@
+"""Read labelled rows in the two record formats, pairs and ratings, with any label missing in any row."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frontier.errors import InputError, unknown_name
+from reward_heads.text import Text
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled row.
+
+    Args:
+        prompt (`Text`): standard or conversational.
+        completion (`Text`): the rated completion, or completion a of a pair.
+        other (`Text`, *optional*): completion b of a pair; `None` for a rating.
+        targets (`tuple[float, ...]`): per objective the probability that a is better than b (0.5 = tie), or the rating; NaN = missing.
+    """
+
+    prompt: Text
+    completion: Text
+    other: Text | None
+    targets: tuple[float, ...]
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether the targets compare two completions (rather than rate one)."""
+        return self.other is not None
+
+
+def read_examples(
+    rows: Iterable[Mapping[str, Any]], objectives: Sequence[str], *, what: str = "dataset", ignore_others: bool = False
+) -> list[Example]:
+    """Rows of pairs and ratings, mixed in any order, as examples.
+
+    A pair has `prompt`, `completion_a`, `completion_b` and `labels` (objective to the probability in [0, 1] that a is better); a rating has
+    `prompt`, `completion` and `scores` (objective to number). A label that is absent, `None` or NaN is missing. Where both kinds of columns
+    exist (two datasets concatenated), those that are `None` don't count; a `kind` column ("pair" or "rating") decides if there is one.
+
+    Args:
+        rows (`Iterable[Mapping]`): dictionaries, or a `datasets.Dataset`.
+        objectives (`Sequence[str]`): the names that may be labelled; the order of `targets`.
+        what (`str`, *optional*): how messages call the rows, such as the name of a file.
+        ignore_others (`bool`, *optional*, defaults to `False`): leave out labels of other objectives instead of refusing them.
+
+    Raises:
+        InputError: names the row (from 0), the field, what was found and what is allowed.
+    """
+    examples = []
+    for number, row in enumerate(rows):
+        where = f"{what}, row {number}"
+        field = "labels" if _kind(row, where) == "pair" else "scores"
+        texts = ("prompt", "completion_a", "completion_b") if field == "labels" else ("prompt", "completion")
+        for name in texts:
+            if not isinstance(row.get(name), str | list):
+                raise InputError(
+                    f"{where}, field '{name}': must be a text or a list of messages, found {row.get(name)!r}"
+                )
+        targets = _targets(row.get(field), objectives, f"{where}, field '{field}'", field == "labels", ignore_others)
+        other = row["completion_b"] if field == "labels" else None
+        examples.append(Example(row["prompt"], row[texts[1]], other, targets))
+    return examples
+
+
+def labelled_objectives(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names with at least one label, in the order in which they first appear."""
+    names: dict[str, None] = {}
+    for row in rows:
+        for field in ("labels", "scores"):
+            labels = row.get(field)
+            if isinstance(labels, Mapping):
+                names.update(dict.fromkeys(name for name, value in labels.items() if value is not None))
+    return tuple(names)
+
+
+def check_every_objective_is_labelled(
+    examples: Collection[Example], objectives: Sequence[str], what: str = "dataset"
+) -> None:
+    """Refuse a dataset from which a head could learn nothing.
+
+    Raises:
+        InputError: the dataset is empty, or an objective has no label in any row; names it.
+    """
+    if not examples:
+        raise InputError(f"{what} has no rows")
+    for index, name in enumerate(objectives):
+        if all(math.isnan(example.targets[index]) for example in examples):
+            raise InputError(
+                f"{what}: objective '{name}' has no label in any of the {len(examples)} rows, so its head can't be trained: "
+                "label some rows, or leave the objective out"
+            )
+
+
+def _kind(row: Mapping[str, Any], where: str) -> str:
+    if not isinstance(row, Mapping):
+        raise InputError(f"{where}: must be a dictionary, found {row!r}")
+    kind = row.get("kind")
+    if kind is not None:
+        if kind not in ("pair", "rating"):
+            raise InputError(f"{where}, field 'kind': must be 'pair' or 'rating', found {kind!r}")
+        return kind
+    if row.get("completion_a") is not None or row.get("completion_b") is not None:
+        return "pair"
+    if row.get("completion") is not None:
+        return "rating"
+    raise InputError(
+        f"{where}: a pair needs prompt, completion_a, completion_b and labels, a rating needs prompt, completion and scores; "
+        f"found {', '.join(row) or 'nothing'}"
+    )
+
+
+def _targets(
+    labels: Any, objectives: Sequence[str], where: str, is_pair: bool, ignore_others: bool
+) -> tuple[float, ...]:
+    if not isinstance(labels, Mapping):
+        raise InputError(f"{where}: must be a dictionary of objective to number, found {labels!r}")
+    for name in labels:
+        # A datasets.Dataset gives every row the keys of all: None there is no label at all.
+        if name not in objectives and not ignore_others and labels[name] is not None:
+            raise InputError(f"{where}: {unknown_name('objective', name, objectives)}")
+    return tuple(_target(labels.get(name), f"{where}, objective '{name}'", is_pair) for name in objectives)
+
+
+def _target(value: Any, where: str, is_pair: bool) -> float:
+    allowed = "the probability in [0, 1] that completion_a is better, or null" if is_pair else "a finite number or null"
+    if value is None:
+        return math.nan
+    try:
+        number = float(value) if not isinstance(value, str) else None
+    except (TypeError, ValueError):
+        number = None
+    if number is None or math.isinf(number) or (is_pair and not math.isnan(number) and not 0 <= number <= 1):
+        raise InputError(f"{where}: must be {allowed}, found {value!r}")
+    return number

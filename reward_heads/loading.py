@@ -1,0 +1,127 @@
+"""Get a sequence-classification model with K outputs: from a saved one, or from a language model that has none yet."""
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from frontier.errors import InputError
+
+# What a language model has and a reward model has not: loading leaves it behind without a word.
+_LANGUAGE_HEADS = ("lm_head", "embed_out", "cls.", "output_projection", "generator_")
+
+
+def build_from_base(
+    base: str | os.PathLike[str] | PreTrainedModel, objectives: Sequence[str], seed: int
+) -> PreTrainedModel:
+    """A float32 sequence-classification model with the backbone of `base` and new heads.
+
+    Args:
+        base (`str`, path or `PreTrainedModel`): a causal language model or a bare backbone.
+        objectives (`Sequence[str]`): K names, one output each.
+        seed (`int`): of the heads' weights; the global random state is left as it was.
+
+    Raises:
+        InputError: no model there, no sequence-classification form of it, or backbone weights that are missing.
+    """
+    labels = dict(enumerate(objectives))
+    head = {
+        "id2label": labels,
+        "label2id": {name: index for index, name in labels.items()},
+        "problem_type": "regression",
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(base, PreTrainedModel):
+            config = copy.deepcopy(base.config)
+            for field, value in head.items():
+                setattr(config, field, value)
+            model = _sequence_classifier(config)
+            backbone = {name: weight.float() for name, weight in base.base_model.state_dict().items()}
+            report = model.base_model.load_state_dict(backbone, strict=False)
+            _check_backbone(type(base).__name__, report.missing_keys, report.unexpected_keys)
+            return model
+        config = _load(AutoConfig, base, **head)
+        _sequence_classifier(
+            config, on_meta=True
+        )  # refuses an architecture without that form, before any weight is read
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # the expected warning, "some weights are newly initialized", is checked below instead
+        try:
+            model, found = _load(
+                AutoModelForSequenceClassification, base, config=config, dtype=torch.float32, output_loading_info=True
+            )
+        finally:
+            logging.set_verbosity(verbosity)
+    prefix = f"{model.base_model_prefix}."
+    missing = [key for key in found["missing_keys"] if key.startswith(prefix)]
+    unexpected = [key for key in found["unexpected_keys"] if not key.startswith(_LANGUAGE_HEADS)]
+    _check_backbone(str(base), missing, unexpected)
+    return model
+
+
+def load_finite(path: str | os.PathLike[str], dtype: str | torch.dtype) -> PreTrainedModel:
+    """A saved sequence-classification model whose weights are all finite.
+
+    Raises:
+        InputError: no model there, or a weight that is not finite.
+    """
+    model = _load(AutoModelForSequenceClassification, path, dtype=dtype)
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise InputError(f"{path}: the weight {name} is not finite")
+    return model.eval()
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Any:
+    """The tokenizer saved at `path`.
+
+    Raises:
+        InputError: there is none.
+    """
+    return _load(AutoTokenizer, path)
+
+
+def _load(kind: Any, path: str | os.PathLike[str], **arguments: Any) -> Any:
+    """`kind.from_pretrained`, with a message for people: transformers' own talks about the hub even for a mistyped folder."""
+    folder = Path(path)
+    looks_like_a_path = folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") > 1
+    if not folder.is_dir() and (looks_like_a_path or folder.exists()):
+        raise InputError(f"no model folder at {path}")
+    try:
+        return kind.from_pretrained(path, **arguments)
+    except (OSError, ValueError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"no {_WHAT[kind]} can be loaded from {path}: {reason}") from error
+
+
+def _sequence_classifier(config: Any, on_meta: bool = False) -> Any:
+    try:
+        with torch.device("meta" if on_meta else "cpu"):
+            return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    except ValueError as error:
+        raise InputError(
+            f"the architecture '{config.model_type}' has no sequence-classification form in transformers"
+        ) from error
+
+
+def _check_backbone(base: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:
+    # An encoder's pooler belongs to the head: masked language models are saved without one.
+    missing = [key for key in missing if "pooler" not in key]
+    for what, keys in (("lacks", missing), ("has, beyond the backbone,", unexpected)):
+        if keys:
+            raise InputError(
+                f"{base} can't become a reward model: it {what} {len(keys)} weights, the first is {sorted(keys)[0]}"
+            )
+
+
+_WHAT = {
+    AutoConfig: "model configuration",
+    AutoModelForSequenceClassification: "reward model",
+    AutoTokenizer: "tokenizer",
+}

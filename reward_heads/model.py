@@ -1,0 +1,257 @@
+"""A transformer with one output per objective, kept as an ordinary sequence-classification model that any program can read."""
+
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from frontier.errors import InputError
+from reward_heads.joining import Joining
+from reward_heads.loading import build_from_base, load_finite, load_tokenizer
+from reward_heads.normalizer import Normalizer
+from reward_heads.sidecar import Sidecar
+from reward_heads.text import Text, check_same_length
+from reward_heads.vector_reward import check_objectives
+
+
+class TransformerReward:
+    """A vector reward computed by a transformer with K outputs.
+
+    The folder that `save_pretrained` writes is a plain `AutoModelForSequenceClassification` (`num_labels` = K, `id2label` = the objectives,
+    `problem_type` "regression") with its tokenizer, plus `reward_heads.json`. `pipeline("text-classification", model=folder, top_k=None)`
+    on `reward.join(prompt, completion)` gives the model's outputs, which are the scores plus `offset`.
+
+    What a score is: after training on pairs, `score_a − score_b` is the log-odds that a is better (Bradley-Terry), and 0 is the mean over the
+    training completions; after training on ratings, the score is the expected rating in standard deviations from the mean rating, and
+    `units.inverse(scores)` is in the ratings' own units.
+
+    Args:
+        model (`PreTrainedModel`): a sequence-classification model; its `id2label` names the objectives.
+        tokenizer (`PreTrainedTokenizerBase`): copied, and set to pad on the right.
+        batch_size (`int`, *optional*, defaults to 64): texts per forward pass in `score`.
+        max_length (`int`, *optional*): longest text in tokens, by default what model and tokenizer allow (1024 if they don't say).
+        truncation_side (`str`, *optional*, defaults to `"left"`): where a text that is too long is cut; `"left"` keeps the completion.
+        joining (`Joining`, *optional*): how prompt and completion become one text, by default what suits the tokenizer.
+        offset (`Sequence[float]`, *optional*): K numbers subtracted from the outputs, by default 0.
+        units (`Normalizer`, *optional*): the ratings' location and scale.
+        training (`str`, *optional*): on what it was trained: `"pairs"`, `"ratings"` or `"pairs+ratings"`.
+
+    Raises:
+        InputError: the model's labels can't be objectives, the tokenizer has neither a padding nor an end token or does not fit the model, or
+            `offset` or `units` do not fit the objectives.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        *,
+        batch_size: int = 64,
+        max_length: int | None = None,
+        truncation_side: str = "left",
+        joining: Joining | None = None,
+        offset: Sequence[float] | None = None,
+        units: Normalizer | None = None,
+        training: str | None = None,
+    ) -> None:
+        labels: dict[Any, str] = model.config.id2label or {}
+        self.objectives = check_objectives([labels[index] for index in sorted(labels)])
+        for what, value in (("batch_size", batch_size), ("max_length", max_length)):
+            if value is not None and value < 1:
+                raise InputError(f"{what} must be at least 1, found {value}")
+        self.model = model
+        self.tokenizer = copy.deepcopy(tokenizer)
+        # Right padding is the same for decoders (the last token that isn't padding is pooled), for encoders (the first is), and for
+        # absolute positions, which padding on the left would shift.
+        self.tokenizer.padding_side = "right"
+        self.tokenizer.truncation_side = truncation_side
+        self._settle_padding()
+        self.batch_size = batch_size
+        self.max_length = max_length or _longest(model, self.tokenizer)
+        self.joining = joining or Joining.for_tokenizer(self.tokenizer)
+        self.offset = (
+            torch.zeros(len(self.objectives)) if offset is None else torch.tensor(tuple(offset), dtype=torch.float32)
+        )
+        if self.offset.shape != (len(self.objectives),) or not self.offset.isfinite().all():
+            raise InputError(f"offset must be {len(self.objectives)} finite numbers, found {self.offset.tolist()}")
+        self.units = None if units is None else units.select(self.objectives)
+        self.training = training
+
+    @classmethod
+    def from_base(
+        cls,
+        base: str | os.PathLike[str] | PreTrainedModel,
+        objectives: Sequence[str],
+        *,
+        tokenizer: Any = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> "TransformerReward":
+        """Put K new heads on a language model.
+
+        Args:
+            base (`str`, path or `PreTrainedModel`): a causal language model (its head is left behind) or a bare backbone; a folder, a hub
+                name, or a loaded model, whose weights are copied.
+            objectives (`Sequence[str]`): K names.
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): by default the one saved with `base`.
+            seed (`int`, *optional*, defaults to 0): of the heads' initial weights; the global random state is left alone.
+            **settings: of the constructor (`batch_size`, `max_length`, ...).
+
+        Raises:
+            InputError: there is no model at `base`, its architecture has no sequence-classification form, or no tokenizer is known.
+        """
+        model = build_from_base(base, check_objectives(objectives), seed)
+        if tokenizer is None:
+            if isinstance(base, PreTrainedModel):
+                raise InputError(
+                    "a base model that is given loaded needs its tokenizer too: from_base(model, objectives, tokenizer=...)"
+                )
+            tokenizer = load_tokenizer(base)
+        return cls(model, tokenizer, **settings)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+        batch_size: int = 64,
+    ) -> "TransformerReward":
+        """Load what `save_pretrained` wrote, or any other sequence-classification model (its labels become the objectives).
+
+        Args:
+            path (`str` or path): a folder or a hub name.
+            device (*optional*): where to put the model, by default the CPU.
+            dtype (*optional*, defaults to `"auto"`): of the weights, by default as saved.
+            batch_size (`int`, *optional*, defaults to 64): texts per forward pass.
+
+        Raises:
+            InputError: there is no such model, a weight is not finite, or `reward_heads.json` is wrong or contradicts the model.
+        """
+        model = load_finite(path, dtype)
+        tokenizer = load_tokenizer(path)
+        if device is not None:
+            model.to(device)  # type: ignore[arg-type]
+        sidecar = Sidecar.read(Path(path))
+        if sidecar is None:
+            return cls(model, tokenizer, batch_size=batch_size)
+        reward = cls(
+            model,
+            tokenizer,
+            batch_size=batch_size,
+            max_length=sidecar.max_length,
+            truncation_side=sidecar.truncation_side,
+            joining=sidecar.joining,
+            offset=sidecar.offset,
+            units=sidecar.units,
+            training=sidecar.training,
+        )
+        if sidecar.objectives != reward.objectives:
+            raise InputError(
+                f"{path}: reward_heads.json has the objectives {', '.join(sidecar.objectives)}, "
+                f"but the model's id2label has {', '.join(reward.objectives)}"
+            )
+        return reward
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Write model (safetensors), tokenizer and `reward_heads.json` into a folder; each file appears whole, the sidecar last."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            self.model.save_pretrained(beside)
+            self.tokenizer.save_pretrained(beside)
+            for file in beside.iterdir():
+                os.replace(file, path / file.name)
+            self.write_sidecar(path)
+        finally:
+            shutil.rmtree(beside)
+
+    def write_sidecar(self, folder: str | os.PathLike[str]) -> None:
+        """Write only `reward_heads.json`, beside model files that something else (a Trainer's checkpoint) has written."""
+        offset = tuple(self.offset.tolist())
+        side = self.tokenizer.truncation_side
+        Sidecar(self.objectives, self.joining, side, self.max_length, self.training, offset, self.units).write(
+            Path(folder)
+        )
+
+    def join(self, prompt: Text, completion: Text) -> str:
+        """The one text that the model reads for this prompt and completion; for `pipeline("text-classification")` and other programs."""
+        return self.joining(self.tokenizer, prompt, completion)
+
+    def encode(self, prompts: Sequence[Text], completions: Sequence[Text]) -> list[list[int]]:
+        """Token ids of each joined text, at most `max_length`, not padded.
+
+        Raises:
+            InputError: the batch does not pair up or a text has the wrong form.
+        """
+        check_same_length(prompts, completions)
+        if not prompts:
+            return []
+        texts = [self.join(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        rows = self.tokenizer(texts, truncation=True, max_length=self.max_length, padding=False)["input_ids"]
+        # An empty text has no token to pool; one padding token stands for it.
+        return [row or [self.tokenizer.pad_token_id] for row in rows]
+
+    def pad(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """`B` rows of ids to `input_ids` and `attention_mask`, both `[B, longest]`, padded on the right."""
+        longest = max(len(row) for row in rows)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = 1
+        return ids, mask
+
+    def score(self, prompts: Sequence[Text], completions: Sequence[Text]) -> Tensor:
+        """`[B, K]` float32 on the CPU; see [`VectorReward.score`]. Texts of like length share a forward pass."""
+        return self.outputs(self.encode(prompts, completions)) - self.offset
+
+    def outputs(self, rows: Sequence[list[int]]) -> Tensor:
+        """The model's outputs `[N, K]` (scores before `offset` is subtracted), float32 on the CPU, for `N` rows of token ids."""
+        order = sorted(
+            range(len(rows)), key=lambda index: -len(rows[index])
+        )  # longest first: memory runs out at once or never
+        outputs = torch.empty(len(rows), len(self.objectives))
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                for start in range(0, len(order), self.batch_size):
+                    batch = order[start : start + self.batch_size]
+                    ids, mask = (tensor.to(self.model.device) for tensor in self.pad([rows[index] for index in batch]))
+                    outputs[batch] = self.model(input_ids=ids, attention_mask=mask).logits.float().cpu()
+        finally:
+            self.model.train(was_training)
+        return outputs
+
+    def _settle_padding(self) -> None:
+        tokenizer, config = self.tokenizer, self.model.config
+        if tokenizer.pad_token is None:
+            if tokenizer.eos_token is None:
+                raise InputError("the tokenizer has neither a padding nor an end token: set tokenizer.pad_token")
+            tokenizer.pad_token = tokenizer.eos_token
+        rows = self.model.get_input_embeddings().weight.size(0)  # type: ignore[operator, union-attr]
+        if len(tokenizer) > rows:
+            raise InputError(
+                f"the tokenizer has {len(tokenizer)} tokens but the model only {rows}: they do not belong together"
+            )
+        # A decoder finds the token to pool by this id; nested configs (multimodal backbones) keep it in their text part.
+        config.pad_token_id = tokenizer.pad_token_id
+        config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
+    """The longest text that model and tokenizer allow, in tokens; 1024 if neither says, 4096 at most."""
+    limits = [getattr(model.config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
+    # A tokenizer that knows no limit says 10^30.
+    known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
+    return min([*known, 4096]) if known else 1024

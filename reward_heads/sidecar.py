@@ -1,0 +1,118 @@
+"""`reward_heads.json`: what a reward model must remember beyond its weights, beside the ordinary model files."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frontier.errors import InputError, unknown_name
+from reward_heads.joining import Joining
+from reward_heads.normalizer import Normalizer
+
+FILE_NAME = "reward_heads.json"
+SCHEMA_VERSION = 1
+TRAINING_KINDS = ("pairs", "ratings", "pairs+ratings")
+
+_FIELDS = ("schema_version", "objectives", "join", "truncation_side", "max_length", "training", "offset", "units")
+_JOIN_FIELDS = ("conversational", "append_eos")
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The content of `reward_heads.json`.
+
+    Args:
+        objectives (`tuple[str, ...]`): K names, equal to the model's `id2label`.
+        joining (`Joining`): how prompt and completion become one text.
+        truncation_side (`str`): `"left"` keeps the end of a text that is too long, `"right"` its beginning.
+        max_length (`int`): longest text in tokens.
+        training (`str`, *optional*): `"pairs"`, `"ratings"`, `"pairs+ratings"`; `None` = not trained here.
+        offset (`tuple[float, ...]`): K numbers, subtracted from the model's outputs: score = logit − offset.
+        units (`Normalizer`, *optional*): location and scale of the ratings: `units.inverse(scores)` is in the units of the data.
+    """
+
+    objectives: tuple[str, ...]
+    joining: Joining
+    truncation_side: str
+    max_length: int
+    training: str | None
+    offset: tuple[float, ...]
+    units: Normalizer | None
+
+    def write(self, folder: Path) -> None:
+        """Write the file into `folder`: whole or not at all."""
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "objectives": list(self.objectives),
+            "join": {"conversational": self.joining.conversational, "append_eos": self.joining.append_eos},
+            "truncation_side": self.truncation_side,
+            "max_length": self.max_length,
+            "training": self.training,
+            "offset": list(self.offset),
+            "units": None if self.units is None else self.units.to_json(),
+        }
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2, allow_nan=False)
+                file.write("\n")
+            os.replace(temporary, folder / FILE_NAME)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def read(cls, folder: Path) -> "Sidecar | None":
+        """Read the file of `folder`; `None` if it has none.
+
+        Raises:
+            InputError: the file is not JSON, of a newer schema, or a field is missing, unknown or wrong; names the file and the field.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON: {error}") from error
+        try:
+            return cls._parse(content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: a field has the wrong type: {error}") from error
+
+    @classmethod
+    def _parse(cls, content: Any) -> "Sidecar":
+        if not isinstance(content, dict):
+            raise InputError(f"must be an object with {', '.join(_FIELDS)}, found {type(content).__name__}")
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"field 'schema_version' must be {SCHEMA_VERSION}, found {content.get('schema_version')!r}"
+            )
+        for found, fields in ((content, _FIELDS), (content.get("join", {}), _JOIN_FIELDS)):
+            for field in found:
+                if field not in fields:
+                    raise unknown_name("field", field, fields)
+            for field in fields:
+                if field not in found:
+                    raise InputError(f"field '{field}' is missing; it needs {', '.join(fields)}")
+        if content["truncation_side"] not in ("left", "right"):
+            raise unknown_name("truncation_side", str(content["truncation_side"]), ("left", "right"))
+        if content["training"] is not None and content["training"] not in TRAINING_KINDS:
+            raise unknown_name("training", str(content["training"]), TRAINING_KINDS)
+        if len(content["offset"]) != len(content["objectives"]):
+            raise InputError(
+                f"field 'offset' must have {len(content['objectives'])} numbers, found {len(content['offset'])}"
+            )
+        return cls(
+            objectives=tuple(content["objectives"]),
+            joining=Joining(content["join"]["conversational"], bool(content["join"]["append_eos"])),
+            truncation_side=content["truncation_side"],
+            max_length=int(content["max_length"]),
+            training=content["training"],
+            offset=tuple(float(value) for value in content["offset"]),
+            units=None if content["units"] is None else Normalizer.from_json(content["units"]),
+        )
