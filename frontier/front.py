@@ -8,8 +8,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier import measure
+from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -273,8 +273,7 @@ class ParetoFront:
             text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: the front can't be written as JSON: {error}") from error
-        with replacing(path) as beside:
-            beside.write_text(text + "\n", encoding="utf8")
+        write_text(Path(path), text + "\n")
         return Path(path)
 
     @classmethod
@@ -329,19 +328,6 @@ def common_reference_point(*fronts: ParetoFront) -> NDArray[np.float64]:
             )
     rows = [p.rewards for front in fronts for p in (*front.points, front.reference_policy) if p is not None]
     return measure.reference_point(rows)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place only when the block ends well: no reader meets half a file."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield beside
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _rows(name: str, values: Any) -> list[Any]:

@@ -260,7 +260,7 @@ class SteerablePolicy:
         """
         weights = self.weights(preferences, len(prompts), strength)
         completions = self.generate_ids(self.encode(prompts), weights, seed, **generate_kwargs)
-        return self.tokenizer.batch_decode(completions, skip_special_tokens=True)
+        return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in completions]
 
     # ---- scoring
 

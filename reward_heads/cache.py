@@ -53,8 +53,8 @@ class CachedReward:
         if new:
             at = list(new.values())
             scores = score_checked(self.reward, [prompts[row] for row in at], [completions[row] for row in at])
-            for row, key in enumerate(new):
-                found[key] = scores[row].clone()  # a view would keep the whole batch in memory
+            for missed, vector in zip(new, scores.unbind(), strict=True):
+                found[missed] = vector.clone()  # a view would keep the whole batch in memory
         for key in keys:
             self._rows[key] = found[key]
             self._rows.move_to_end(key)

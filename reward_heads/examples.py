@@ -66,14 +66,15 @@ def read_examples(
 
 
 def labelled_objectives(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names with at least one label, in the order in which they first appear."""
-    names: dict[str, None] = {}
+    """The names with at least one label, in the order in which they first appear (labelled or not)."""
+    labelled: dict[str, bool] = {}
     for row in rows:
         for field in ("labels", "scores"):
             labels = row.get(field)
             if isinstance(labels, Mapping):
-                names.update(dict.fromkeys(name for name, value in labels.items() if value is not None))
-    return tuple(names)
+                for name, value in labels.items():
+                    labelled[name] = labelled.get(name, False) or value is not None
+    return tuple(name for name, found in labelled.items() if found)
 
 
 def check_every_objective_is_labelled(

@@ -45,7 +45,7 @@ def build_from_base(
             backbone = {name: weight.float() for name, weight in base.base_model.state_dict().items()}
             report = model.base_model.load_state_dict(backbone, strict=False)
             _check_backbone(type(base).__name__, report.missing_keys, report.unexpected_keys)
-            return model
+            return _with_new_heads(model, seed)
         config = _load(AutoConfig, base, **head)
         _sequence_classifier(
             config, on_meta=True
@@ -62,7 +62,7 @@ def build_from_base(
     missing = [key for key in found["missing_keys"] if key.startswith(prefix)]
     unexpected = [key for key in found["unexpected_keys"] if not key.startswith(_LANGUAGE_HEADS)]
     _check_backbone(str(base), missing, unexpected)
-    return model
+    return _with_new_heads(model, seed)
 
 
 def load_finite(path: str | os.PathLike[str], dtype: str | torch.dtype) -> PreTrainedModel:
@@ -108,6 +108,21 @@ def _sequence_classifier(config: Any, on_meta: bool = False) -> Any:
         raise InputError(
             f"the architecture '{config.model_type}' has no sequence-classification form in transformers"
         ) from error
+
+
+def _with_new_heads(model: Any, seed: int) -> PreTrainedModel:
+    """Draw the weights outside the backbone from the seed alone, so that a loaded base and its folder give the same heads."""
+    generator = torch.Generator().manual_seed(seed)
+    deviation = getattr(model.config.get_text_config(), "initializer_range", 0.02)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.startswith(f"{model.base_model_prefix}."):
+                continue
+            if weight.dim() > 1:
+                weight.normal_(0.0, deviation, generator=generator)
+            elif name.endswith("bias"):
+                weight.zero_()
+    return model.eval()
 
 
 def _check_backbone(base: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:

@@ -239,7 +239,7 @@ class TransformerReward:
             if tokenizer.eos_token is None:
                 raise InputError("the tokenizer has neither a padding nor an end token: set tokenizer.pad_token")
             tokenizer.pad_token = tokenizer.eos_token
-        rows = self.model.get_input_embeddings().weight.size(0)  # type: ignore[operator, union-attr]
+        rows = self.model.get_input_embeddings().weight.size(0)  # type: ignore[operator]
         if len(tokenizer) > rows:
             raise InputError(
                 f"the tokenizer has {len(tokenizer)} tokens but the model only {rows}: they do not belong together"

@@ -58,4 +58,7 @@ def find_knee(points: NDArray[np.float64]) -> Knee:
         row = int(np.lexsort((-total, -unit.min(axis=1)))[0])
         return Knee(row, "is the most balanced one; the front is flat or bends inward, so it has no knee")
     row = int(beyond.argmax())
-    return Knee(row, f"is the knee, {beyond[row]:.3f} beyond the line through the extremes in units of the ranges")
+    return Knee(
+        row,
+        f"is the knee, {beyond[row]:.3f} beyond the {'line' if len(normal) == 2 else 'hyperplane'} through the extremes, in units of the ranges",
+    )

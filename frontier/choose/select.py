@@ -168,7 +168,7 @@ def _by_column(
 def _score(front: ParetoFront, maximize: str | Mapping[str, float] | None) -> tuple[NDArray[np.float64], str]:
     """`[n]` what is to be maximised, and its name in a sentence."""
     if maximize is None:
-        return front.rewards.mean(axis=1), "the plain mean of all objectives (no other goal was given)"
+        return front.rewards.mean(axis=1), "the plain mean of all objectives, as no other goal was given"
     if isinstance(maximize, str):
         return front.rewards @ _by_column(front, "maximize", {maximize: 1.0}, 0.0), maximize
     weights = _by_column(front, "maximize", maximize, 0.0)
@@ -227,7 +227,7 @@ def _missed(
         mean = front.points[index].rewards[k]
         below = name in minimum and mean - slack[k] < minimum[name]
         bound = f" ({confidence:.0%} bound {mean - slack[k] if below else mean + slack[k]:.3f})" if confidence else ""
-        parts.append(f"{name} is {mean:.3f}{bound}, {amount:.3g} {'too little' if below else 'too much'}")
+        parts.append(f"{name} is {mean:.3f}{bound}, which is {amount:.3g} too {'little' if below else 'much'}")
     return " and ".join(parts)
 
 

@@ -3,13 +3,15 @@
 import html
 import math
 import os
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from frontier.front import FrontPoint, replacing
+from frontier.atomic import write_text
+from frontier.front import FrontPoint
 from frontier.plot.colours import BASE, triangle_cells
 from frontier.plot.traces import pair_figure, parallel_figure, projections_figure, space_figure
 from frontier.plot.view import Fronts, Layer, Samples, View, place_of, summary_rows, view_of
@@ -53,6 +55,7 @@ def front_page(
         figures = {"front-parallel": parallel_figure(view), "front-projections": projections_figure(view)}
     plots = {name: _div(figure, name) for name, figure in figures.items()}
     if count == 3:
+        # The style gives the key a column of fixed width: plotly measures its own place before the browser has read what stands beside it.
         plots["front-space"] = f'<div class="beside">{plots["front-space"]}{_ternary_key(view)}</div>'
     safe_title = html.escape(title)
     page = f"""<!doctype html>
@@ -78,8 +81,7 @@ def front_page(
 </body>
 </html>
 """
-    with replacing(path) as beside:
-        beside.write_text(page, encoding="utf8")
+    write_text(Path(path), page)
     return Path(path)
 
 
@@ -117,27 +119,39 @@ def _ternary_key(view: View) -> str:
     for (x, y), colour in zip(places, BASE, strict=True):
         cx, cy = at(x, y).split(",")
         dots += f'<circle cx="{cx}" cy="{cy}" r="5" fill="{colour}" stroke="#303030"/>'
-    return f'<figure id="colour-key"><svg viewBox="0 0 220 210" role="img"><title>colours of the weights</title>{cells}{dots}{names}</svg><figcaption>weights asked for</figcaption></figure>'
+    return f'<figure id="colour-key"><svg width="220" height="210" viewBox="0 0 220 210" role="img"><title>colours of the weights</title>{cells}{dots}{names}</svg><figcaption>weights asked for</figcaption></figure>'
 
 
 def _table(view: View) -> str:
     names = view.objectives
     several = len(view.layers) > 1
     texts = any(sample for layer in view.layers for sample in layer.samples)
-    head = ["", *(["front"] if several else []), "#", *(f"weight of {n}" for n in names), *names, "KL", "prompts", "not dominated", "picked"]
+    head = [
+        "",
+        *(["front"] if several else []),
+        "#",
+        *(f"w({n})" for n in names),
+        *names,
+        "KL",
+        "prompts",
+        "dominated",
+        "picked",
+    ]
     head += ["sample"] if texts else []
     rows = []
     for number, layer in enumerate(view.layers):
         for i, point in enumerate(layer.front.points):
             cells = [_swatch(layer, i), *([_cell(layer.label)] if several else []), _cell(str(i), i)]
             cells += _figures(point, view)
-            cells += [_cell("●" if layer.kept[i] else "○", int(layer.kept[i]))]
+            cells += [_cell("" if layer.kept[i] else "yes")]
             cells += [_cell(", ".join(label for label, index in layer.picks.items() if index == i))]
             cells += [_sample(layer.samples[i])] if texts else []
             rows.append(f'<tr id="p{number}-{i}">{"".join(cells)}</tr>')
     for reference in view.references:
         start = ["<td>★</td>", *([_cell("reference policy")] if several else []), _cell("ref", -1)]
-        rows.append(f"<tr>{''.join([*start, *_figures(reference, view)])}<td></td><td></td>{'<td></td>' if texts else ''}</tr>")
+        rows.append(
+            f"<tr>{''.join([*start, *_figures(reference, view)])}<td></td><td></td>{'<td></td>' if texts else ''}</tr>"
+        )
     headings = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     return f'<div class="wide"><table id="points" class="sortable"><thead><tr>{headings}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
@@ -165,9 +179,10 @@ def _swatch(layer: Layer, i: int) -> str:
 def _sample(text: str | None) -> str:
     if not text:
         return "<td></td>"
-    if len(text) <= 90:
+    if len(text) <= 50:
         return f'<td class="text">{html.escape(text)}</td>'
-    return f'<td class="text"><details><summary>{html.escape(text[:80])}…</summary>{html.escape(text)}</details></td>'
+    start = html.escape(textwrap.shorten(text, 46, placeholder="…"))
+    return f'<td class="text"><details><summary>{start}</summary>{html.escape(text)}</details></td>'
 
 
 _STYLE = """
@@ -178,13 +193,13 @@ h1 { font-size: 26px; margin: 6px 0; } h2 { font-size: 19px; margin: 26px 0 4px;
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #e6e6e6; white-space: nowrap; }
-th { background: #f5f5f5; font-weight: 600; } td.text { text-align: left; white-space: normal; min-width: 260px; }
+th { background: #f5f5f5; font-weight: 600; } td.text { text-align: left; } td.text details[open] { white-space: normal; min-width: 24em; }
 #summary td:first-child, #summary th:first-child { text-align: left; }
 .sortable th { cursor: pointer; } tr.marked td { background: #fff3c4; }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 50%; border: 2px solid; }
-.beside { display: flex; align-items: center; } .beside > div { flex: 1 1 auto; min-width: 0; }
-#colour-key { width: 220px; flex: none; margin: 0; text-align: center; font-size: 13px; } #colour-key text { font-size: 13px; fill: #303030; }
-@media (max-width: 760px) { .beside { flex-direction: column; align-items: stretch; } #colour-key { align-self: center; } }
+.beside { display: grid; grid-template-columns: minmax(0, 1fr) 220px; align-items: center; }
+#colour-key { width: 220px; margin: 0; text-align: center; font-size: 13px; } #colour-key text { font-size: 13px; fill: #303030; }
+@media (max-width: 760px) { .beside { grid-template-columns: minmax(0, 1fr); justify-items: center; } .beside > div { width: 100%; } }
 details summary { cursor: pointer; }
 """
 

@@ -4,6 +4,7 @@ import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from frontier.front import replacing
 from frontier.plot.colours import BASE, SCALE, triangle_cells
 from frontier.plot.view import Fronts, Layer, View, summary_lines, view_of
 
@@ -63,9 +63,15 @@ def plot_front(
     figure.text(left, 1 - 0.4 / height, "\n".join(lines), va="top", fontsize=9, color=INK, linespacing=1.35)
     figure.text(left, 0.1 / height, view.units, fontsize=8, color="#606060")
     FigureCanvasAgg(figure)
-    with replacing(path) as beside:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
         figure.savefig(beside, format="png", dpi=dpi, facecolor="white")
-    return Path(path)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
 
 
 def _two(view: View) -> Figure:
@@ -104,7 +110,9 @@ def _many(view: View) -> Figure:
         for column in range(row + 1):
             bottom = 0.55 + (rows - 1 - row) * panel
             width = 0.92 / rows
-            axes = figure.add_axes((0.07 + column * width, (bottom + 0.15) / height, width * 0.85, (panel - 0.35) / height))
+            axes = figure.add_axes(
+                (0.07 + column * width, (bottom + 0.15) / height, width * 0.85, (panel - 0.35) / height)
+            )
             _scatter(axes, view, column, row + 1, size=22, letters=True)
             axes.tick_params(labelsize=7)
             if row == rows - 1:
@@ -120,7 +128,14 @@ def _scatter(axes: Axes, view: View, x: int, y: int, size: float = 46, letters: 
     for number, layer in enumerate(view.layers):
         rewards, errors = layer.front.rewards, np.nan_to_num(layer.front.standard_errors)
         axes.errorbar(
-            rewards[:, x], rewards[:, y], errors[:, y], errors[:, x], fmt="none", ecolor="#b0b0b0", elinewidth=0.7, zorder=1
+            rewards[:, x],
+            rewards[:, y],
+            errors[:, y],
+            errors[:, x],
+            fmt="none",
+            ecolor="#b0b0b0",
+            elinewidth=0.7,
+            zorder=1,
         )
         if len(view.objectives) == 2:
             line = rewards[layer.kept][np.argsort(rewards[layer.kept, 0])]
@@ -142,7 +157,7 @@ def _scatter(axes: Axes, view: View, x: int, y: int, size: float = 46, letters: 
         axes.plot(reference.rewards[x], reference.rewards[y], **_STAR, ms=size**0.5 * 2, zorder=6)
 
 
-_STAR = {"marker": "*", "color": "#000000", "mec": "white", "mew": 0.8, "ls": "none"}
+_STAR: dict[str, Any] = {"marker": "*", "color": "#000000", "mec": "white", "mew": 0.8, "ls": "none"}
 
 
 def _mark_picks(axes: Axes, layer: Layer, x: int, y: int, size: float, letters: bool) -> None:
@@ -205,7 +220,9 @@ def _legend(figure: Figure, view: View, anchor: tuple[float, float]) -> None:
         for i, layer in enumerate(view.layers)
     ]
     if any(not layer.kept.all() for layer in view.layers):
-        handles.append(Line2D([], [], marker="o", ls="none", mfc="white", mec="#707070", ms=7, label="dominated (hollow)"))
+        handles.append(
+            Line2D([], [], marker="o", ls="none", mfc="white", mec="#707070", ms=7, label="dominated (hollow)")
+        )
     if view.references:
         handles.append(Line2D([], [], **_STAR, ms=13, label="reference policy"))
     for number, label in enumerate(view.layers[0].picks):
@@ -233,7 +250,9 @@ def _colour_bar(figure: Figure, view: View, place: tuple[float, float, float, fl
 def _ternary_key(figure: Figure, view: View, place: tuple[float, float, float, float]) -> None:
     axes = figure.add_axes(place)
     cells = triangle_cells()
-    axes.add_collection(PolyCollection([c for c, _ in cells], facecolors=[colour for _, colour in cells], edgecolors="face"))
+    axes.add_collection(
+        PolyCollection([c for c, _ in cells], facecolors=[colour for _, colour in cells], edgecolors="face")
+    )
     corners = ((0.0, -0.06, "right", "top"), (1.0, -0.06, "left", "top"), (0.5, 0.91, "center", "bottom"))
     for k, (x, y, horizontal, vertical) in enumerate(corners):
         name = view.objectives[k]

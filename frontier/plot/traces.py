@@ -47,11 +47,10 @@ def projections_figure(view: View) -> go.Figure:
             figure.update_xaxes(title=view.objectives[x], row=row, col=column)
         if labelled or column == 1:
             figure.update_yaxes(title=view.objectives[y], row=row, col=column)
-    figure = _with_legend(figure, view)
     if count == 3:
-        return _styled(figure, 460)
-    figure = _styled(_with_colour_bar(figure, view), 130 + 190 * (count - 1))
-    return figure.update_layout(legend={"x": 1.0, "xanchor": "right", "y": 1.0, "orientation": "v"})
+        return _styled(_with_legend(figure, view), 460)
+    # The parallel coordinates above the matrix carry its legend and its colours.
+    return _styled(figure, 130 + 190 * (count - 1)).update_layout(margin={"t": 30})
 
 
 def space_figure(view: View) -> go.Figure:
@@ -107,10 +106,15 @@ def space_figure(view: View) -> go.Figure:
         )
     figure.update_layout(
         scene={
-            f"{axis}axis": {"title": {"text": name}, "backgroundcolor": "#fafafa", "gridcolor": "#dddddd", "showbackground": True}
+            f"{axis}axis": {
+                "title": {"text": name},
+                "backgroundcolor": "#fafafa",
+                "gridcolor": "#dddddd",
+                "showbackground": True,
+            }
             for axis, name in zip("xyz", view.objectives, strict=True)
         }
-        | {"aspectmode": "cube", "camera": {"eye": {"x": 1.55, "y": 1.45, "z": 0.85}}},
+        | {"aspectmode": "cube", "camera": {"eye": {"x": 1.65, "y": 1.55, "z": 0.8}, "center": {"z": -0.05}}},
     )
     return _styled(_with_legend(figure, view, star=False), 620).update_layout(margin={"l": 0, "r": 0, "t": 40, "b": 0})
 
@@ -157,7 +161,10 @@ def parallel_figure(view: View) -> go.Figure:
                 showlegend=False,
             )
         )
-    ends = [f"{html.escape(n, quote=False)}<br>{lo:.2f} to {hi:.2f}" for n, lo, hi in zip(view.objectives, low, high, strict=True)]
+    ends = [
+        f"{html.escape(n, quote=False)}<br>{lo:.2f} to {hi:.2f}"
+        for n, lo, hi in zip(view.objectives, low, high, strict=True)
+    ]
     figure.update_xaxes(tickvals=view.objectives, ticktext=ends, gridcolor=GREY)
     figure.update_yaxes(tickvals=[0, 1], ticktext=["worst", "best"])
     return _styled(_with_colour_bar(_with_legend(figure, view), view), 460)
@@ -262,19 +269,29 @@ def _about(point: FrontPoint, view: View, heading: str, sample: str | None) -> s
 
 
 def _with_legend(figure: go.Figure, view: View, star: bool = True) -> go.Figure:
-    entries = [
-        (layer.label, {"symbol": SYMBOLS[i % len(SYMBOLS)], "color": "#707070", "size": 10, "line": {"width": 1, "color": INK}}, layer.label)
+    entries: list[tuple[str, dict[str, Any], str | None]] = [
+        (
+            layer.label,
+            {"symbol": SYMBOLS[i % len(SYMBOLS)], "color": "#707070", "size": 10, "line": {"width": 1, "color": INK}},
+            layer.label,
+        )
         for i, layer in enumerate(view.layers)
     ]
     if any(not layer.kept.all() for layer in view.layers):
         entries.append(("dominated (hollow)", {"symbol": "circle-open", "color": "#707070", "size": 10}, None))
     if view.references and star:
         entries.append(("reference policy", {"symbol": "star", "color": "black", "size": 13}, None))
+    for label in view.layers[0].picks:
+        entries.append(
+            (f"{label} (picked)", {"symbol": "circle-open", "color": "black", "size": 13, "line": {"width": 2}}, None)
+        )
     three = figure.data and figure.data[0].type == "scatter3d"
     for name, marker, group in entries:
         if three:
             symbol = marker["symbol"] if marker["symbol"] in (*SYMBOLS_3D, "circle-open") else "diamond"
-            blank: Any = go.Scatter3d(x=[None], y=[None], z=[None], mode="markers", marker=marker | {"symbol": symbol}, name=name)
+            blank: Any = go.Scatter3d(
+                x=[None], y=[None], z=[None], mode="markers", marker=marker | {"symbol": symbol}, name=name
+            )
         else:
             blank = go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
         blank.update(legendgroup=group, showlegend=True)

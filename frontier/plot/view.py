@@ -66,7 +66,9 @@ class View:
 
     def extents(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """`[K]` smallest and largest reward of everything that is drawn."""
-        rows = np.concatenate([la.front.rewards for la in self.layers] + [np.array([p.rewards]) for p in self.references])
+        rows = np.concatenate(
+            [la.front.rewards for la in self.layers] + [np.array([p.rewards]) for p in self.references]
+        )
         return rows.min(axis=0), rows.max(axis=0)
 
 
@@ -107,7 +109,9 @@ def view_of(
         if label not in named:
             raise unknown_name("front in samples", label, named)
         if len(rows) != len(named[label].points):
-            raise InputError(f"samples of {label} must hold one text per point: found {len(rows)} for {len(named[label].points)}")
+            raise InputError(
+                f"samples of {label} must hold one text per point: found {len(rows)} for {len(named[label].points)}"
+            )
 
     layers = []
     references: list[FrontPoint] = []

@@ -128,6 +128,7 @@ def read_records(
         InputError: also when the first row is neither.
     """
     opened = open_source(source, split)
+    _refuse_prompts(opened, "pairs or ratings")
     head: list[RawRow] = []
     kind = None
     for raw in opened.rows:
@@ -140,6 +141,11 @@ def read_records(
     opened = Source(**{**vars(opened), "rows": itertools.chain(head, opened.rows)})
     # Without a readable row the kind does not matter: reading fails with what is wrong.
     return _read(opened, kind or "pairs", objectives, skip_bad_rows, bad_rows_path)
+
+
+def _refuse_prompts(source: Source, wanted: str) -> None:
+    if source.prompts_only:
+        raise InputError(f"{source.name}: a .txt file holds prompts only, not {wanted}")
 
 
 def _detect(raw: RawRow) -> str:
@@ -162,8 +168,8 @@ def _read(
     bad_rows_path: str | Path | None,
 ) -> Records:
     valid = None if objectives is None else check_objectives(objectives)
-    if source.prompts_only and kind != "prompts":
-        raise InputError(f"{source.name}: a .txt file holds prompts only, not {kind}")
+    if kind != "prompts":
+        _refuse_prompts(source, kind)
     side = Path(bad_rows_path) if bad_rows_path is not None else source.bad_rows_path
     if skip_bad_rows and side.resolve() == Path(source.name).resolve():
         raise InputError(f"{side}: the bad rows would replace the file that they come from; give another bad_rows_path")

@@ -1,5 +1,6 @@
 """Collect canonical records into a `datasets.Dataset` with one fixed set of columns, without holding them all as Python objects."""
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -66,7 +67,7 @@ class TableBuilder:
 
         self._flush()
         field = VALUES[self.kind]
-        batches = []
+        batches: list[pa.RecordBatch] = []
         for rows, columns, values in self._chunks:
             if field:
                 nothing = pa.nulls(rows, pa.float64())
@@ -74,7 +75,12 @@ class TableBuilder:
                 columns = {**columns, field: pa.StructArray.from_arrays(arrays, names=list(self.objectives))}
                 columns["user"] = columns.pop("user")  # keep it last
             batches.append(pa.RecordBatch.from_pydict(columns))
-        return Dataset(pa.Table.from_batches(batches))
+        # Named by its content, so that what TRL caches by this name is found again in another run. Left to itself `datasets` would hash
+        # a pickled copy of the whole table.
+        digest = hashlib.sha256()
+        for batch in batches:
+            digest.update(batch.serialize())
+        return Dataset(pa.Table.from_batches(batches), fingerprint=digest.hexdigest()[:16])
 
     def _flush(self) -> None:
         if not self._pending:

@@ -89,8 +89,9 @@ class BadRowsFile:
     def add(self, line: int, reason: str, row: Any) -> None:
         """Note a bad row: its line (or number, counting from 1), why it is bad, and what it holds (its text where it could not be read)."""
         if self._file is None:
-            self._atomic = AtomicText(self.path)
-            self._file = self._atomic.__enter__()
+            atomic = AtomicText(self.path)
+            self._file = atomic.__enter__()
+            self._atomic = atomic
         try:
             text = json.dumps(
                 {"line": line, "reason": reason, "row": row}, ensure_ascii=False, allow_nan=False, default=str

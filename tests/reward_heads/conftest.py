@@ -9,7 +9,31 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from reward_heads.model import TransformerReward
 
-WORDS = "please ask me the a cat dog sat ran good bad nice awful fine very big red sky sea user assistant : .".split()
+WORDS = [
+    "please",
+    "ask",
+    "me",
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "good",
+    "bad",
+    "nice",
+    "awful",
+    "fine",
+    "very",
+    "big",
+    "red",
+    "sky",
+    "sea",
+    "user",
+    "assistant",
+    ":",
+    ".",
+]
 NICE, BAD, OTHER = ["good", "nice", "fine"], ["bad", "awful"], ["cat", "dog", "sat", "ran", "big", "red", "sky", "sea"]
 
 

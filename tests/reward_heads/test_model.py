@@ -21,7 +21,12 @@ from reward_heads.vector_reward import VectorReward
 from .conftest import WORDS, make_base, make_tokenizer
 
 PROMPTS = ["ask me :", "please :", "the cat", "ask me the dog :"]
-COMPLETIONS = [" good dog .", " the big red sky ran very fine . the sea sat .", " sat", " a bad awful dog ran . please ."]
+COMPLETIONS = [
+    " good dog .",
+    " the big red sky ran very fine . the sea sat .",
+    " sat",
+    " a bad awful dog ran . please .",
+]
 
 
 def test_is_a_vector_reward(reward):
@@ -78,7 +83,9 @@ def test_the_folder_is_an_ordinary_sequence_classifier(reward, tmp_path):
     assert model.config.label2id == {"kind": 0, "brief": 1, "loud": 2}
     assert model.config.problem_type == "regression"
     assert model.config.pad_token_id == tokenizer.pad_token_id == 0
-    batch = tokenizer([reward.join(p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)], return_tensors="pt", padding=True)
+    batch = tokenizer(
+        [reward.join(p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)], return_tensors="pt", padding=True
+    )
     with torch.no_grad():
         got = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     assert_close(got, expected, atol=1e-6, rtol=1e-5)
@@ -108,7 +115,12 @@ def test_round_trip_keeps_everything(reward, tmp_path):
     reward.save_pretrained(tmp_path)  # over an old one
     again = TransformerReward.from_pretrained(tmp_path, batch_size=2)
     assert_close(again.score(PROMPTS, COMPLETIONS), expected, atol=1e-6, rtol=1e-5)
-    assert (again.units, again.training, again.max_length, again.joining) == (reward.units, "pairs+ratings", 9, reward.joining)
+    assert (again.units, again.training, again.max_length, again.joining) == (
+        reward.units,
+        "pairs+ratings",
+        9,
+        reward.joining,
+    )
     assert again.offset.equal(reward.offset)
 
 
@@ -130,7 +142,6 @@ def test_truncation_keeps_the_end(reward):
     long = " ".join(WORDS[:20]) + " "
     reward.max_length = 8
     assert len(reward.encode([long], ["good dog"])[0]) == 8
-    assert_close(reward.score([long], ["good dog"]), reward.score([long + "cat cat "[:0]], ["good dog"]))
     assert not torch.allclose(reward.score([long], ["good dog"]), reward.score([long], ["bad dog"]))
     # What was cut off can't matter: the first words are beyond the limit.
     assert_close(reward.score([long], ["good dog"]), reward.score(["sea " + long], ["good dog"]))
@@ -190,7 +201,7 @@ def test_an_end_token_as_padding_token_is_not_appended(base):
 
 def test_refuses_a_folder_that_does_not_exist(tmp_path):
     for load in (TransformerReward.from_pretrained, lambda path: TransformerReward.from_base(path, ["x"])):
-        with pytest.raises(InputError, match="no model folder at .*nowhere"):
+        with pytest.raises(InputError, match=r"no model folder at .*nowhere"):
             load(tmp_path / "nowhere")
 
 
@@ -234,7 +245,9 @@ def test_refuses_a_sidecar_that_contradicts_the_model(reward, tmp_path):
         TransformerReward.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"max_length": -1}, {"offset": [1.0]}, {"offset": [float("nan")] * 3}])
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 0}, {"max_length": -1}, {"offset": [1.0]}, {"offset": [float("nan")] * 3}]
+)
 def test_refuses_bad_settings(reward, settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         TransformerReward(reward.model, reward.tokenizer, **settings)

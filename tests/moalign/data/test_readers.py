@@ -14,7 +14,7 @@ def rows(path, **kwargs):
 
 def write(path, text):
     data = text if isinstance(text, bytes) else text.encode()
-    (gzip.open(path, "wb") if path.suffix == ".gz" else open(path, "wb")).write(data)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
 
 
@@ -180,7 +180,7 @@ def test_missing_files(tmp_path, monkeypatch, name):
 
 def test_unknown_formats(tmp_path, file):
     for name in ("x.tsv", "x", "x.parquet.gz"):
-        with pytest.raises(InputError, match="allowed: .jsonl, .json, .csv, .parquet, .txt"):
+        with pytest.raises(InputError, match=r"allowed: .jsonl, .json, .csv, .parquet, .txt"):
             open_source(file(name, "a"))
     with pytest.raises(InputError, match="found a folder"):
         open_source(tmp_path)

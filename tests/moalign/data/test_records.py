@@ -59,7 +59,7 @@ def test_flat_columns_and_text_numbers():
     assert rating_record(row, text_numbers=True)["scores"] == {"helpful": 2.5, "brief": None}
     with pytest.raises(BadRow, match="field 'scores': found"):
         rating_record(row)
-    with pytest.raises(BadRow, match="both as one field and as columns like 'scores.safe'"):
+    with pytest.raises(BadRow, match=r"both as one field and as columns like 'scores.safe'"):
         rating_record(rating(**{"scores.safe": 1}))
 
 

@@ -1,0 +1,166 @@
+"""What is asked of the engine and what comes back: requests, pieces of answers, and the ways in which it can fail."""
+
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from frontier.errors import InputError
+
+FinishReason = Literal["stop", "length"]
+MAX_SEED = 2**64 - 1
+
+
+class FieldError(InputError):
+    """A field of a request is wrong.
+
+    Args:
+        field (`str`): its name in the API.
+        message (`str`): what was found and what is allowed.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class QueueFull(RuntimeError):
+    """As many requests wait as may wait; try again later."""
+
+
+class EngineStopped(RuntimeError):
+    """The engine takes no more work: it is shutting down, or its thread has died."""
+
+
+class GenerationFailed(RuntimeError):
+    """A request that had been accepted could not be finished."""
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationRequest:
+    """One prompt, one preference, and how to sample.
+
+    Args:
+        prompt_ids (`Sequence[int]`): token ids, at least one.
+        weights (`Tensor`): `[K]` in the policy's objective order; zeros are the reference policy.
+        max_tokens (`int`, *optional*, defaults to 16): at most this many new tokens, the ending token included.
+        temperature (`float`, *optional*, defaults to 1.0): 0 is greedy.
+        top_p (`float`, *optional*, defaults to 1.0): keep the smallest set of tokens whose probability reaches this.
+        top_k (`int`, *optional*): keep this many tokens.
+        seed (`int`, *optional*): the answer to (prompt, weights, seed) is always the same; drawn at random where it is missing.
+        stop (`tuple[str, ...]`, *optional*): the answer ends before the first of these texts.
+        n (`int`, *optional*, defaults to 1): independent answers. Answer i is the same whatever n is.
+
+    Raises:
+        FieldError: a value is out of its range.
+    """
+
+    prompt_ids: Sequence[int]
+    weights: Tensor
+    max_tokens: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if not len(self.prompt_ids):
+            raise FieldError("prompt", "has no tokens, at least one is needed")
+        if self.weights.dim() != 1 or not torch.isfinite(self.weights).all():
+            raise FieldError("preference", f"weights must be [K] finite numbers, found {self.weights.tolist()}")
+        if self.max_tokens < 1:
+            raise FieldError("max_tokens", f"must be at least 1, found {self.max_tokens}")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise FieldError("temperature", f"must be a number of at least 0 (0 is greedy), found {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise FieldError("top_p", f"must be above 0 and at most 1, found {self.top_p}")
+        if self.top_k is not None and self.top_k < 1:
+            raise FieldError("top_k", f"must be at least 1, found {self.top_k}")
+        if self.n < 1:
+            raise FieldError("n", f"must be at least 1, found {self.n}")
+        if any(not text for text in self.stop):
+            raise FieldError("stop", "must not hold an empty text")
+        if self.seed is None:
+            object.__setattr__(self, "seed", secrets.randbits(63))
+        elif not -(2**63) <= self.seed <= MAX_SEED:
+            raise FieldError("seed", f"must fit 64 bits, found {self.seed}")
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that one answer may hold in the cache: prompt and completion."""
+        return len(self.prompt_ids) + self.max_tokens
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The next piece of one answer.
+
+    Args:
+        request (`int`): position in the list of requests that were submitted together.
+        choice (`int`): which of the request's n answers.
+        text (`str`): new text; may be empty.
+        token_ids (`tuple[int, ...]`): the new tokens.
+        finish_reason (`str`, *optional*): set in the last piece of the answer: `"stop"` (ending token or stop text) or `"length"`.
+    """
+
+    request: int
+    choice: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One finished answer."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+
+
+Event = Delta | GenerationFailed
+
+
+class Ticket:
+    """The thread-safe handle of requests that were submitted together: who listens, and whether anybody still does.
+
+    Args:
+        deliver (`Callable`): called in the engine's thread with every `Delta`, or once with the failure that ends them all.
+        choices (`int`): answers that are still to come.
+    """
+
+    def __init__(self, deliver: Callable[[Event], None], choices: int) -> None:
+        self._deliver = deliver
+        self._open = choices
+        self._closed = False
+
+    @property
+    def done(self) -> bool:
+        """Finished, failed or cancelled: nothing more will be delivered."""
+        return self._closed
+
+    def cancel(self) -> None:
+        """Nobody listens any more: the rows leave the batch before the next step."""
+        self._closed = True
+
+    def deliver(self, delta: Delta) -> None:
+        """Hand over a piece of an answer; for the engine."""
+        if self._closed:
+            return
+        if delta.finish_reason is not None:
+            self._open -= 1
+        self._closed = self._open == 0
+        self._deliver(delta)
+
+    def fail(self, error: GenerationFailed) -> None:
+        """End all answers with an error; for the engine."""
+        if not self._closed:
+            self._closed = True
+            self._deliver(error)

@@ -1,0 +1,71 @@
+"""One answer in the making: its sampler, its text, when it ends, and who waits for it."""
+
+from collections.abc import Collection
+
+from moalign.serving.request import Delta, FinishReason, GenerationFailed, GenerationRequest, Ticket
+from moalign.serving.sampling import Sampler, choice_generator
+from moalign.serving.text import Decodes, StopTexts, TextStream
+
+
+class Row:
+    """One of the n answers of a request, while it waits and while it is a row of the batch.
+
+    Args:
+        request (`GenerationRequest`): what is asked.
+        ticket (`Ticket`): who listens.
+        tokenizer: the policy's.
+        ends (`Collection[int]`): token ids that end an answer.
+        position (`int`, *optional*): of the request among those submitted together.
+        choice (`int`, *optional*): which of the n answers.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        ticket: Ticket,
+        tokenizer: Decodes,
+        ends: Collection[int],
+        position: int = 0,
+        choice: int = 0,
+    ) -> None:
+        assert request.seed is not None  # GenerationRequest draws one
+        self.request = request
+        self.ticket = ticket
+        self.sampler = Sampler(
+            request.temperature, request.top_p, request.top_k, choice_generator(request.seed, choice)
+        )
+        self.last_token = -1
+        self.generated = 0
+        self.finished = False
+        self._ends = ends
+        self._position = position
+        self._choice = choice
+        self._text = TextStream(tokenizer)
+        self._stops = StopTexts(request.stop)
+
+    @property
+    def over(self) -> bool:
+        """Finished, failed or cancelled: the row can leave the batch."""
+        return self.finished or self.ticket.done
+
+    def accept(self, token: int) -> None:
+        """Take the next token: show its text, and finish at an ending token, a stop text or the last allowed token."""
+        self.last_token = token
+        self.generated += 1
+        reason: FinishReason | None = None
+        if token in self._ends:
+            text, stopped = self._stops.push(self._text.flush())
+            reason = "stop"
+        else:
+            full = self.generated == self.request.max_tokens
+            text, stopped = self._stops.push(self._text.push(token, last=full))
+            reason = "stop" if stopped else "length" if full else None
+        if reason is not None:
+            self.finished = True
+            text += "" if stopped else self._stops.flush()
+        self.ticket.deliver(Delta(self._position, self._choice, text, (token,), reason))
+
+    def fail(self, message: str) -> None:
+        """Give up; the whole submission fails with it."""
+        self.finished = True
+        self.ticket.fail(GenerationFailed(message))

@@ -1,0 +1,81 @@
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from frontier.realize.adapters import AdapterMixture
+from frontier.realize.export import export_lora, export_merged
+
+IDS = torch.tensor([[1, 5, 6, 7, 8], [1, 9, 10, 11, 12]])
+WEIGHTS = [[0.7, 0.3, 0.0], [0.0, 0.0, 1.0], [-0.5, 1.5, 0.25], [0.0, 0.0, 0.0]]
+
+
+@pytest.fixture(scope="module")
+def mixture(tiny_base, plain_adapters):
+    names = list(plain_adapters)
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_base), plain_adapters[names[0]], adapter_name=names[0]
+    )
+    for name in names[1:]:
+        model.load_adapter(plain_adapters[name], adapter_name=name)
+    return AdapterMixture(model.eval(), names)
+
+
+def steered(mixture, weights):
+    with torch.no_grad(), mixture.steer(torch.tensor(weights)):
+        return mixture.model(IDS).logits
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_lora_is_the_same_function_for_plain_peft(mixture, tiny_base, tmp_path, weights):
+    export_lora(mixture, weights, tmp_path / "out")
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), tmp_path / "out").eval()
+    with torch.no_grad():
+        assert_close(plain(IDS).logits, steered(mixture, weights), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_merged_is_the_same_function_without_peft(mixture, tmp_path, weights):
+    export_merged(mixture, weights, tmp_path / "out")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        assert_close(merged(IDS).logits, steered(mixture, weights), atol=2e-5, rtol=1e-5)
+
+
+def test_exporting_leaves_the_live_model_alone(mixture, tmp_path):
+    before = steered(mixture, WEIGHTS[0])
+    export_merged(mixture, WEIGHTS[1], tmp_path / "out")
+    assert torch.equal(before, steered(mixture, WEIGHTS[0]))
+
+
+def test_a_zero_weight_adds_no_rank(mixture):
+    path = next(p for p in mixture.layers if p.endswith("q_proj"))  # helpful (rank 4) and brief (rank 6) touch it, warm does not
+    up, down = mixture.factors(path, [0.5, 0.5, 1.0])
+    assert down.shape[0] == up.shape[1] == 10
+    assert mixture.factors(path, [0.5, 0.0, 1.0])[1].shape[0] == 4
+    assert mixture.factors(path, [0.0, 0.0, 1.0]) is None
+
+
+def test_conv1d_layers_are_merged_transposed(tmp_path):
+    torch.manual_seed(0)
+    base = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=32)).eval()
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights=False)
+    model = get_peft_model(copy.deepcopy(base), config, adapter_name="only")
+    mixture = AdapterMixture(model.eval(), ["only"])
+    export_merged(mixture, [0.8], tmp_path / "out")
+    merged = GPT2LMHeadModel.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        assert_close(merged(IDS).logits, steered(mixture, [0.8]), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(merged(IDS).logits, base(IDS).logits)
+
+
+def test_a_failing_export_leaves_nothing(mixture, tmp_path, monkeypatch):
+    import frontier.realize.export as module
+
+    monkeypatch.setattr(module, "_lora_config", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_lora(mixture, WEIGHTS[0], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

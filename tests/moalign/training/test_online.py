@@ -1,0 +1,275 @@
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
+from trl import RLOOConfig, RLOOTrainer
+
+from frontier.errors import InputError
+from moalign.conditioning.adapter_mixture import add_adapters
+from moalign.methods.clp import CLPConfig, CLPTrainer
+from moalign.methods.rewarded_soups import train_rewarded_soups
+from moalign.policy import SteerablePolicy
+from moalign.training.online import OnlineTrainer
+from moalign.training.rollout import PreferenceSampler
+from reward_heads import FunctionReward, Normalizer
+
+PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
+
+
+def count(letters):
+    return lambda prompt, completion: float(sum(word in letters for word in completion.split()))
+
+
+REWARD = FunctionReward({"helpful": count("aeiou"), "brief": lambda p, c: -float(len(c.split()))})
+
+
+def settings(folder, **changes):
+    defaults = {
+        "output_dir": str(folder),
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 6,
+        "learning_rate": 1e-2,
+        "lora_r": 4,
+        "normalizer_samples": 32,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    return CLPConfig(**{**defaults, **changes})
+
+
+def parameters(trainer):
+    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".lora_" in n}
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clp")
+    trainer = CLPTrainer(str(tiny_base), REWARD, settings(folder), PROMPTS)
+    before = parameters(trainer)
+    trainer.train()
+    trainer.save_model()
+    return trainer, before, folder
+
+
+def test_only_the_objectives_adapters_exist_and_train(trained):
+    trainer, before, _ = trained
+    assert list(trainer.model.peft_config) == ["helpful", "brief"]  # TRL's "ref" and the borrowed "default" are gone again
+    after = parameters(trainer)
+    for name in ("helpful", "brief"):
+        assert any(not torch.equal(before[n], after[n]) for n in after if f".{name}." in n)
+    trainable = {n for n, p in trainer.model.named_parameters() if p.requires_grad}
+    assert trainable == set(after)
+
+
+def test_the_run_folder_is_a_bundle_with_its_story(trained):
+    trainer, _, folder = trained
+    policy = SteerablePolicy.from_pretrained(folder)
+    assert policy.training["method"] == "clp"
+    assert policy.normalizer == trainer.normalizer.to_json()
+    texts = policy.generate(["a b"], "helpful=0.5,brief=0.5", max_new_tokens=4, do_sample=False)
+    assert texts == trainer.policy.generate(["a b"], "helpful=0.5,brief=0.5", max_new_tokens=4, do_sample=False)
+    assert json.loads((folder / "config.json").read_text())["max_steps"] == 3
+    assert "| method | clp |" in (folder / "README.md").read_text()
+    lines = [line for line in metrics(folder) if "rewards/helpful/mean" in line]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert {"kl", "reward", "rewards/brief/mean", "rewards/scalarized/mean", "loss"} <= set(lines[0])
+
+
+def test_one_objective_is_trl_rloo(tiny_base, tmp_path):
+    """The limit that fixes everything at once: rollout, reward, KL penalty, reference, advantage, loss and update are TRL's own."""
+    reward = FunctionReward({"helpful": count("aeiou")})
+    config = settings(tmp_path / "ours", normalize_rewards=False, beta=0.3)
+    ours = CLPTrainer(str(tiny_base), reward, config, PROMPTS)
+    start = {n.replace(".helpful.", ".default."): p for n, p in parameters(ours).items()}
+    shared = {
+        name: getattr(config, name)
+        for name in (
+            *("max_steps", "per_device_train_batch_size", "num_generations", "max_completion_length", "learning_rate", "beta"),
+            *("save_strategy", "report_to", "disable_tqdm", "use_cpu", "gradient_checkpointing", "bf16"),
+        )
+    }
+
+    def helpful(completions, **kwargs):
+        return [count("aeiou")("", c) for c in completions]
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    args = RLOOConfig(output_dir=str(tmp_path / "trl"), **shared)
+    lora = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    theirs = RLOOTrainer(model, helpful, args, PROMPTS, processing_class=ours.policy.tokenizer, peft_config=lora)
+    theirs.model.load_state_dict(start, strict=False)
+    ours.train()
+    theirs.train()
+    ends = {n: p for n, p in theirs.model.named_parameters() if ".lora_" in n}
+    assert any(not torch.equal(p, start[n]) for n, p in ends.items())
+    for name, value in parameters(ours).items():
+        assert_close(value, ends[name.replace(".helpful.", ".default.")].detach(), atol=2e-5, rtol=1e-4)
+
+
+def test_a_vertex_trains_its_own_adapter_alone(tiny_base, tmp_path):
+    trainer = OnlineTrainer(str(tiny_base), REWARD, settings(tmp_path, preference="helpful=1.0"), PROMPTS)
+    before = parameters(trainer)
+    trainer.train()
+    after = parameters(trainer)
+    for name, value in after.items():
+        if ".brief." in name:
+            assert torch.equal(value, before[name])
+    assert any(not torch.equal(value, before[name]) for name, value in after.items() if ".helpful." in name)
+
+
+def test_rows_of_a_group_share_a_preference_that_differs_between_groups(trained):
+    rows = PreferenceSampler(("helpful", "brief"), seed=1).sample(groups=3, group_size=4)
+    assert rows.weights.shape == (12, 2)
+    assert_close(rows.weights.sum(1), torch.ones(12))
+    for group in rows.weights.view(3, 4, 2):
+        assert torch.equal(group, group[:1].expand(4, -1))
+    assert len(rows.weights.unique(dim=0)) == 3
+    assert torch.equal(rows.mixture_weights, rows.weights)
+
+
+def test_sampler_goes_on_from_its_state():
+    sampler = PreferenceSampler(("helpful", "brief"), alpha_range=(0.1, 0.9), seed=1)
+    sampler.sample(2, 2)
+    state = sampler.state()
+    expected = sampler.sample(2, 2)
+    again = PreferenceSampler(("helpful", "brief"), alpha_range=(0.1, 0.9), seed=7)
+    again.restore(state)
+    got = again.sample(2, 2)
+    assert torch.equal(got.weights, expected.weights)
+    assert torch.equal(got.alpha, expected.alpha)
+
+
+@pytest.mark.parametrize("options", [{"concentration": 0.0}, {"alpha_range": (0.0, 0.5)}, {"alpha_range": (0.6, 0.5)}, {"alpha_range": (0.5, 1.0)}])
+def test_sampler_refuses(options):
+    with pytest.raises(InputError):
+        PreferenceSampler(("helpful",), **options)
+
+
+def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
+    """Advantages, recomputed by hand from (1 − α) w·r − α (log π − log π_ref), for rows of different α."""
+    config = settings(tmp_path, kl_mixing=True, alpha_min=0.1, alpha_max=0.9, max_steps=1, normalize_rewards=False, temperature=1.0)
+    policy = SteerablePolicy(
+        add_adapters(AutoModelForCausalLM.from_pretrained(tiny_base), REWARD.objectives, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)),
+        _tokenizer(tiny_base),
+        REWARD.objectives,
+    )
+    trainer = CLPTrainer(policy, REWARD, config, PROMPTS)
+    seen = {}
+    original = trainer._calculate_rewards
+
+    def spy(inputs, prompts, completions, ids):
+        seen.update(rows=trainer._rows(), prompts=prompts, ids=ids, rewards=REWARD.score(prompts, completions))
+        return original(inputs, prompts, completions, ids)
+
+    trainer._calculate_rewards = spy
+    trainer.model.train()
+    output = trainer._generate_and_score_completions([{"prompt": p} for p in ("a b", "c d e") for _ in range(4)])
+    rows, prompt_ids = seen["rows"], policy.encode(seen["prompts"])
+    with torch.no_grad():
+        own = policy.token_log_probs(prompt_ids, seen["ids"], rows.mixture_weights)[0].sum(1)
+        reference = policy.token_log_probs(prompt_ids, seen["ids"], torch.zeros_like(rows.weights))[0].sum(1)
+    assert (own - reference).abs().max() > 0.1
+    value = (1 - rows.alpha) * (rows.weights * seen["rewards"]).sum(1) - rows.alpha * (own - reference)
+    groups = value.view(2, 4)
+    expected = groups - (groups.sum(1, keepdim=True) - groups) / 3
+    assert_close(output["advantages"], expected.flatten(), atol=1e-4, rtol=1e-4)
+    assert_close(output["mixture_weights"], (1 - rows.alpha)[:, None] * rows.weights)
+    assert rows.alpha.unique().numel() == 2
+
+
+def _tokenizer(folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, padding_side="left")
+
+
+def test_rewards_are_normalised_by_the_reference_policy(trained):
+    trainer, _, _ = trained
+    assert trainer.normalizer.n == 32
+    assert trainer.normalizer.objectives == ("helpful", "brief")
+
+
+def test_resumed_training_is_bit_equal(tiny_base, tmp_path):
+    steps = {"max_steps": 4, "save_steps": 2, "save_strategy": "steps", "kl_mixing": True}
+    whole = CLPTrainer(str(tiny_base), REWARD, settings(tmp_path / "whole", **steps), PROMPTS)
+    whole.train()
+    half = CLPTrainer(str(tiny_base), REWARD, settings(tmp_path / "half", **{**steps, "max_steps": 4}), PROMPTS)
+    half.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    for name, value in parameters(whole).items():
+        assert torch.equal(value, parameters(half)[name]), name
+    assert half.normalizer == whole.normalizer
+
+    def logged(folder, step):
+        line = next(x for x in metrics(folder) if x["step"] == step and "reward" in x)
+        return {k: v for k, v in line.items() if "time" not in k}
+
+    assert logged(tmp_path / "whole", 4) == logged(tmp_path / "half", 4)
+
+
+def test_every_checkpoint_is_a_bundle(tiny_base, tmp_path):
+    config = settings(tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
+    CLPTrainer(str(tiny_base), REWARD, config, PROMPTS).train()
+    assert SteerablePolicy.from_pretrained(tmp_path / "checkpoint-1").objectives == ("helpful", "brief")
+    (tmp_path / "checkpoint-1" / "steering_state.json").unlink()
+    with pytest.raises(InputError, match=r"has no steering_state.json"):
+        CLPTrainer(str(tiny_base), REWARD, config, PROMPTS).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+def test_missing_rewards_leave_rows_out(tiny_base, tmp_path):
+    partly = FunctionReward({"helpful": lambda p, c: None if p.startswith("a") else 1.0 * len(c), "brief": lambda p, c: None if p.startswith("a") else -1.0 * len(c)})
+    trainer = CLPTrainer(str(tiny_base), partly, settings(tmp_path, normalize_rewards=False), PROMPTS)
+    trainer.model.train()
+    output = trainer._generate_and_score_completions([{"prompt": p} for p in ("a b", "c d e") for _ in range(4)])
+    assert torch.equal(output["advantages"][:4], torch.zeros(4))
+    assert output["advantages"][4:].abs().sum() > 0
+
+
+def test_infinite_rewards_stop_with_the_objective_named(tiny_base, tmp_path):
+    from reward_heads import VectorFunctionReward
+
+    class Broken:
+        objectives = ("helpful", "brief")
+
+        def score(self, prompts, completions):
+            return torch.tensor([[1.0, float("inf")]] * len(prompts))
+
+    assert VectorFunctionReward is not None
+    trainer = CLPTrainer(str(tiny_base), Broken(), settings(tmp_path, normalize_rewards=False), PROMPTS)
+    with pytest.raises(InputError, match="'brief'"):
+        trainer.train()
+
+
+def test_soups_train_each_adapter_alone(tiny_base, tmp_path):
+    normalizer = Normalizer(("helpful", "brief"), (0.0, 0.0), (1.0, 1.0), 1)
+    policy = train_rewarded_soups(str(tiny_base), REWARD, settings(tmp_path, max_steps=4), PROMPTS, normalizer=normalizer)
+    lines = [len(metrics(tmp_path / name)) for name in REWARD.objectives]
+    assert lines[0] == lines[1]
+    for name in REWARD.objectives:
+        assert any(p.abs().sum() > 0 for p in policy.mixture.parameters(name)[1::2])  # B left zero
+    assert policy.training["method"] == "rewarded_soups"
+    policy.save_pretrained(tmp_path / "soup")
+    SteerablePolicy.from_pretrained(tmp_path / "soup")
+
+
+def test_refusals(tiny_base, tmp_path):
+    with pytest.raises(InputError, match="needs a column 'prompt', found text"):
+        CLPTrainer(str(tiny_base), REWARD, settings(tmp_path), Dataset.from_dict({"text": ["a"]}))
+    with pytest.raises(InputError, match="did you mean 'helpful'"):
+        CLPTrainer(str(tiny_base), REWARD, settings(tmp_path, preference="helpfull=1.0"), PROMPTS)
+    with pytest.raises(InputError, match="cannot load the base model"):
+        CLPTrainer(str(tmp_path / "nothing"), REWARD, settings(tmp_path), PROMPTS)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_base), LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.raises(InputError, match="already carries adapters"):
+        CLPTrainer(model, REWARD, settings(tmp_path), PROMPTS)
