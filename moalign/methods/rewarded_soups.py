@@ -57,8 +57,9 @@ def train_rewarded_soups(
             # The derived one of these two would be taken for a second, conflicting setting.
             generation_batch_size=None,
         )
-        trainer = SingleObjectiveTrainer(policy, reward, own, train_dataset, normalizer=normalizer, **kwargs)
-        trainer.policy.mixture.train_adapters([name])
+        trainer = SingleObjectiveTrainer(
+            policy, reward, own, train_dataset, normalizer=normalizer, adapters=[name], **kwargs
+        )
         trainer.train()
         policy, normalizer = trainer.policy, trainer.normalizer
     assert isinstance(policy, SteerablePolicy)

@@ -108,6 +108,7 @@ class OnlineTrainer(RLOOTrainer):
         processing_class (`PreTrainedTokenizerBase`, *optional*): the base's tokenizer by default.
         scalarizer (`Scalarizer`, *optional*): the weighted sum by default.
         normalizer (`Normalizer`, *optional*): measured on the reference policy's completions by default.
+        adapters (`Sequence[str]`, *optional*): the objectives whose adapters are trained; all by default.
 
     Raises:
         InputError: objectives that do not fit the policy's, no `prompt` column, a reward that is infinite.
@@ -127,6 +128,7 @@ class OnlineTrainer(RLOOTrainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         scalarizer: Scalarizer | None = None,
         normalizer: Normalizer | None = None,
+        adapters: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if "prompt" not in train_dataset.column_names:
@@ -135,6 +137,7 @@ class OnlineTrainer(RLOOTrainer):
         self.reward = reward
         self.scalarizer = scalarizer or Linear()
         self.normalizer = normalizer
+        self.trained_adapters = adapters
         preference = Preference.parse(args.preference, reward.objectives) if args.preference else None
         self.sampler = PreferenceSampler(
             tuple(reward.objectives), args.concentration, preference, self.alpha_range(args), args.seed
@@ -156,7 +159,7 @@ class OnlineTrainer(RLOOTrainer):
         peft_model.delete_adapter("ref")
         del peft_model.peft_config["default"]
         peft_model.base_model.set_adapter(list(self.policy.objectives))
-        self.policy.mixture.train_adapters()
+        self.policy.mixture.train_adapters(adapters)
         self.ref_model = _Reference()
         # The scalarized value sits in the last column: the others are logged by TRL, unweighted.
         self.reward_weights = torch.tensor([0.0] * len(reward.objectives) + [1.0])
@@ -323,6 +326,12 @@ class OnlineTrainer(RLOOTrainer):
                 "normalizer": self.normalizer.to_json() if self.normalizer is not None else None,
             }
             write_text(folder / STATE, json.dumps(state))
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(*args, **kwargs)
+        # Trainer leaves one adapter active and trainable; ours are trained together.
+        self.policy.model.base_model.set_adapter(list(self.policy.objectives))
+        self.policy.mixture.train_adapters(self.trained_adapters)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -94,6 +94,7 @@ def test_one_objective_is_trl_rloo(tiny_base, tmp_path):
     config = settings(tmp_path / "ours", normalize_rewards=False, beta=0.3)
     ours = CLPTrainer(str(tiny_base), reward, config, PROMPTS)
     start = {n.replace(".helpful.", ".default."): p for n, p in parameters(ours).items()}
+    ours.train()  # before the other is built: building a trainer seeds the global random state that rollouts draw from
     shared = {
         name: getattr(config, name)
         for name in (
@@ -110,7 +111,6 @@ def test_one_objective_is_trl_rloo(tiny_base, tmp_path):
     lora = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     theirs = RLOOTrainer(model, helpful, args, PROMPTS, processing_class=ours.policy.tokenizer, peft_config=lora)
     theirs.model.load_state_dict(start, strict=False)
-    ours.train()
     theirs.train()
     ends = {n: p for n, p in theirs.model.named_parameters() if ".lora_" in n}
     assert any(not torch.equal(p, start[n]) for n, p in ends.items())
