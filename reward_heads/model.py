@@ -169,8 +169,10 @@ class TransformerReward:
         try:
             self.model.save_pretrained(beside)
             self.tokenizer.save_pretrained(beside)
-            for file in beside.iterdir():
-                os.replace(file, path / file.name)
+            for file in (entry for entry in beside.rglob("*") if entry.is_file()):
+                target = path / file.relative_to(beside)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, target)
             self.write_sidecar(path)
         finally:
             shutil.rmtree(beside)

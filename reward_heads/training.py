@@ -74,16 +74,12 @@ class RewardHeadsTrainer(Trainer):
                 if isinstance(module, nn.Dropout):
                     module.p = 0.0
         self.tokenized = self._tokenized(examples)
-        if isinstance(eval_dataset, Mapping):
-            prepared: Any = {name: self._prepare(part, f"eval_dataset '{name}'") for name, part in eval_dataset.items()}
-        else:
-            prepared = None if eval_dataset is None else self._prepare(eval_dataset, "eval_dataset")
         super().__init__(
             model=self.reward.model,
             args=args,
             data_collator=PairCollator(self.reward),
             train_dataset=self.tokenized,
-            eval_dataset=prepared,
+            eval_dataset=self._prepared(eval_dataset),
             processing_class=self.reward.tokenizer,
             compute_metrics=self._metrics,
             callbacks=callbacks,
@@ -95,15 +91,15 @@ class RewardHeadsTrainer(Trainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """`transformers.Trainer.train`, after which the scores are centred (`center_scores`)."""
         output = super().train(*args, **kwargs)
+        # Mixed precision left an autocast around the model's forward: without it, the reward scores as it will when loaded again.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self.args.center_scores:
             self._center()
         return output
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """`transformers.Trainer.evaluate`; rows that were not given at construction are prepared first."""
-        if eval_dataset is not None and not isinstance(eval_dataset, TokenizedExamples | str | Mapping):
-            eval_dataset = self._prepare(eval_dataset, "eval_dataset")
-        return super().evaluate(eval_dataset, *args, **kwargs)
+        return super().evaluate(self._prepared(eval_dataset), *args, **kwargs)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -168,7 +164,12 @@ class RewardHeadsTrainer(Trainer):
                 metrics[f"mse/{name}"] = errors.square().nanmean().item()
         return metrics
 
-    def _prepare(self, rows: Rows, what: str) -> TokenizedExamples:
+    def _prepared(self, rows: Any, what: str = "eval_dataset") -> Any:
+        """Rows (or a mapping of names to rows) tokenized; what is ready, the name of an evaluation set or `None` stays as it is."""
+        if rows is None or isinstance(rows, TokenizedExamples | str):
+            return rows
+        if isinstance(rows, Mapping):
+            return {name: self._prepared(part, f"eval_dataset '{name}'") for name, part in rows.items()}
         return self._tokenized(read_examples(rows, self.reward.objectives, what=what))
 
     def _tokenized(self, examples: Sequence[Example]) -> TokenizedExamples:

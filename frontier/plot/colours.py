@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-BASE = ("#1f5fbf", "#d9500b", "#f2c500")
+BASE = ("#1a52b0", "#d9500b", "#f2c500")
 UNKNOWN = "#8a8a8a"  # no weights to speak of
 # Stops of matplotlib's plasma, without its lightest end, which is hard to see on white. Lightness rises all the way.
 SCALE = ("#0d0887", "#5302a3", "#8b0aa5", "#b83289", "#db5c68", "#f48849", "#febd2a")

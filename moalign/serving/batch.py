@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,11 +30,14 @@ class RunningBatch:
     """
 
     def __init__(self, policy: SteerablePolicy) -> None:
-        base = policy.model.get_base_model()
+        base: Any = policy.model.get_base_model()
         check_cache(base.config)
         if "position_ids" not in inspect.signature(base.forward).parameters:
-            raise InputError(f"a model of type '{base.config.model_type}' takes no position_ids, which batching by padding needs")
+            raise InputError(
+                f"a model of type '{base.config.model_type}' takes no position_ids, which batching by padding needs"
+            )
         self.policy = policy
+        self._config = base.config
         policy.model.eval()
         self.rows: list[Row] = []
         self._lengths: list[int] = []  # tokens of each row in the cache
@@ -53,7 +57,7 @@ class RunningBatch:
         ids = torch.full((len(rows), max(lengths)), self.policy.pad_token_id)
         for i, row in enumerate(rows):
             ids[i, -lengths[i] :] = torch.as_tensor(row.request.prompt_ids)
-        cache = DynamicCache(config=self.policy.model.get_base_model().config)
+        cache = DynamicCache(config=self._config)
         with self.policy.mixture.steer(_weights(rows)):
             logits = self._forward(ids, lengths, cache)
         _advance(rows, logits)

@@ -17,7 +17,9 @@ def check_cache(config: PretrainedConfig) -> None:
     Raises:
         InputError: with the kinds of layers found (sliding window, linear attention, shared keys and values, ...).
     """
-    kinds = sorted({type(layer).__name__ for layer in DynamicCache(config=config).layers if type(layer) is not DynamicLayer})
+    kinds = sorted(
+        {type(layer).__name__ for layer in DynamicCache(config=config).layers if type(layer) is not DynamicLayer}
+    )
     if kinds:
         raise InputError(
             f"a model of type '{config.model_type}' keeps {', '.join(kinds)} in its cache; the batching engine serves models with full "

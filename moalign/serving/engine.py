@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from moalign.policy import SteerablePolicy
 from moalign.serving.batch import RunningBatch
@@ -16,7 +17,7 @@ from moalign.serving.request import (
     EngineStopped,
     Event,
     FieldError,
-    FinishReason,
+    Gathered,
     GenerationFailed,
     GenerationRequest,
     QueueFull,
@@ -47,30 +48,38 @@ class EngineStats:
 
 
 class DeltaStream:
-    """The pieces of submitted requests as they come: `async for delta in engine.stream(request)`."""
+    """The pieces of submitted requests as they come: `async for delta in engine.stream(request)`.
 
-    def __init__(self, ticket: Ticket, events: "asyncio.Queue[Event]") -> None:
+    Args:
+        ticket (`Ticket`): of the requests.
+        events (`asyncio.Queue`): filled by the engine; `None` ends the stream.
+        choices (`int`): answers to come.
+    """
+
+    def __init__(self, ticket: Ticket, events: "asyncio.Queue[Event | None]", choices: int) -> None:
         self._ticket = ticket
         self._events = events
+        self._open = choices
 
     def cancel(self) -> None:
-        """Stop working on these requests."""
+        """Stop working on these requests and end the stream; call it from the event loop."""
         self._ticket.cancel()
+        self._events.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
-        """Pieces of all answers, until each has finished; leaving the loop early cancels the rest.
+        """Pieces of all answers, until each has finished. Whoever stops listening early calls `cancel`.
 
         Raises:
             GenerationFailed: the engine could not finish.
         """
-        try:
-            while not (self._ticket.done and self._events.empty()):
-                event = await self._events.get()
-                if isinstance(event, GenerationFailed):
-                    raise event
-                yield event
-        finally:
-            self.cancel()
+        while self._open:
+            event = await self._events.get()
+            if event is None:
+                return
+            if isinstance(event, GenerationFailed):
+                raise event
+            self._open -= event.finish_reason is not None
+            yield event
 
 
 class Engine:
@@ -118,12 +127,14 @@ class Engine:
         self.max_waiting = max_waiting
         self.max_total_tokens = max_total_tokens
         self.max_prefill_tokens = max_prefill_tokens
-        config = policy.model.get_base_model().config.get_text_config(decoder=True)
+        base: Any = policy.model.get_base_model()
+        config = base.config.get_text_config(decoder=True)
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self._vocabulary = policy.model.get_input_embeddings().num_embeddings
         self._ends = frozenset(policy.eos_token_ids)
         self._batch = RunningBatch(policy)
         self._waiting: deque[Row] = deque()
+        self._joining: list[Row] = []
         self._changed = threading.Condition()
         self._draining = False
         self._aborting = False
@@ -143,7 +154,9 @@ class Engine:
         """
         wrong = next((t for t in request.prompt_ids if not 0 <= t < self._vocabulary), None)
         if wrong is not None:
-            raise FieldError("prompt", f"token id {wrong} is not in the vocabulary, allowed: 0 to {self._vocabulary - 1}")
+            raise FieldError(
+                "prompt", f"token id {wrong} is not in the vocabulary, allowed: 0 to {self._vocabulary - 1}"
+            )
         k = len(self.policy.objectives)
         if request.weights.shape[0] != k:
             raise FieldError("preference", f"{request.weights.shape[0]} weights for {k} objectives")
@@ -153,7 +166,9 @@ class Engine:
                 "max_tokens", f"{length}, but the model's context is {self.context_length} (max_position_embeddings)"
             )
         if request.max_length > self.max_total_tokens:
-            raise FieldError("max_tokens", f"{length}, but the server's cache holds {self.max_total_tokens} (max_total_tokens)")
+            raise FieldError(
+                "max_tokens", f"{length}, but the server's cache holds {self.max_total_tokens} (max_total_tokens)"
+            )
 
     def submit(self, requests: Sequence[GenerationRequest], deliver: Callable[[Event], None]) -> Ticket:
         """Queue requests, all or none.
@@ -173,7 +188,9 @@ class Engine:
         if not choices:
             raise FieldError("prompt", "no request given")
         if choices > self.max_waiting:
-            raise FieldError("n", f"{choices} answers asked for at once (prompts x n), the server queues {self.max_waiting}")
+            raise FieldError(
+                "n", f"{choices} answers asked for at once (prompts x n), the server queues {self.max_waiting}"
+            )
         ticket = Ticket(deliver, choices)
         tokenizer = self.policy.tokenizer
         rows = [
@@ -195,19 +212,25 @@ class Engine:
     def stream(self, *requests: GenerationRequest) -> DeltaStream:
         """Queue requests, all or none, from a coroutine: `async for delta in engine.stream(request)`. Raises as `submit` does, at once."""
         loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        return DeltaStream(self.submit(requests, lambda e: loop.call_soon_threadsafe(events.put_nowait, e)), events)  # type: ignore[arg-type]
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        def deliver(event: Event) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        return DeltaStream(self.submit(requests, deliver), events, sum(request.n for request in requests))
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Completion]]:
         """Answer requests and wait: n completions for each. Raises as `submit` does, and `GenerationFailed`."""
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        ticket = self.submit(requests, events.put)
+        self.submit(requests, events.put)
         gathered = Gathered(requests)
-        while not (ticket.done and events.empty()):
+        missing = sum(request.n for request in requests)
+        while missing:
             event = events.get()
             if isinstance(event, GenerationFailed):
                 raise event
             gathered.add(event)
+            missing -= event.finish_reason is not None
         return gathered.completions()
 
     # ---- state
@@ -255,9 +278,10 @@ class Engine:
                     if self._aborting:
                         break
                     self._batch.leave()
-                    joining = self._admit()
-                if joining:
-                    self._attempt(lambda: self._batch.join(joining), joining)  # noqa: B023 - called at once
+                    self._joining = self._admit()
+                if self._joining:
+                    self._attempt(lambda: self._batch.join(self._joining), self._joining)
+                    self._joining = []
                 running = list(self._batch.rows)
                 if running:
                     self._attempt(self._batch.step, running)
@@ -265,7 +289,7 @@ class Engine:
         finally:
             # Also when the thread dies of something unforeseen: nobody may wait for ever.
             with self._changed:
-                for row in [*self._batch.rows, *self._waiting]:
+                for row in [*self._joining, *self._batch.rows, *self._waiting]:
                     row.fail("the server stopped before the answer was finished")
                 self._waiting.clear()
                 self._batch.clear()
@@ -301,37 +325,6 @@ class Engine:
         except Exception:
             logger.exception("a step of %d rows failed", len(rows))
             for row in rows:
-                try:
-                    row.fail("the server failed while generating; its log has the reason")
-                except Exception:  # whoever listened is gone, which is what made the step fail
-                    logger.debug("a failed request could not be told", exc_info=True)
+                row.fail("the server failed while generating; its log has the reason")
             self._batch.leave()
         self._tokens += sum(row.generated for row in rows) - before
-
-
-class Gathered:
-    """Collects the pieces of requests that were submitted together into whole answers.
-
-    Args:
-        requests (`Sequence[GenerationRequest]`): as submitted.
-    """
-
-    def __init__(self, requests: Sequence[GenerationRequest]) -> None:
-        self._text: list[list[str]] = [[""] * r.n for r in requests]
-        self._tokens: list[list[tuple[int, ...]]] = [[()] * r.n for r in requests]
-        self._reason: list[list[FinishReason]] = [["length"] * r.n for r in requests]
-
-    def add(self, delta: Delta) -> None:
-        """One piece."""
-        request, choice = delta.request, delta.choice
-        self._text[request][choice] += delta.text
-        self._tokens[request][choice] += delta.token_ids
-        if delta.finish_reason is not None:
-            self._reason[request][choice] = delta.finish_reason
-
-    def completions(self) -> list[list[Completion]]:
-        """n answers for each request."""
-        return [
-            [Completion(*parts) for parts in zip(*request, strict=True)]
-            for request in zip(self._text, self._tokens, self._reason, strict=True)
-        ]

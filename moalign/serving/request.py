@@ -1,5 +1,6 @@
 """What is asked of the engine and what comes back: requests, pieces of answers, and the ways in which it can fail."""
 
+import logging
 import math
 import secrets
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 FinishReason = Literal["stop", "length"]
 MAX_SEED = 2**64 - 1
@@ -125,6 +128,34 @@ class Completion:
     finish_reason: FinishReason
 
 
+class Gathered:
+    """Collects the pieces of requests that were submitted together into whole answers.
+
+    Args:
+        requests (`Sequence[GenerationRequest]`): as submitted.
+    """
+
+    def __init__(self, requests: Sequence[GenerationRequest]) -> None:
+        self._text: list[list[str]] = [[""] * r.n for r in requests]
+        self._tokens: list[list[tuple[int, ...]]] = [[()] * r.n for r in requests]
+        self._reason: list[list[FinishReason]] = [["length"] * r.n for r in requests]
+
+    def add(self, delta: Delta) -> None:
+        """One piece."""
+        request, choice = delta.request, delta.choice
+        self._text[request][choice] += delta.text
+        self._tokens[request][choice] += delta.token_ids
+        if delta.finish_reason is not None:
+            self._reason[request][choice] = delta.finish_reason
+
+    def completions(self) -> list[list[Completion]]:
+        """All n answers for each request."""
+        return [
+            [Completion(*parts) for parts in zip(*request, strict=True)]
+            for request in zip(self._text, self._tokens, self._reason, strict=True)
+        ]
+
+
 Event = Delta | GenerationFailed
 
 
@@ -152,15 +183,21 @@ class Ticket:
 
     def deliver(self, delta: Delta) -> None:
         """Hand over a piece of an answer; for the engine."""
-        if self._closed:
-            return
-        if delta.finish_reason is not None:
-            self._open -= 1
-        self._closed = self._open == 0
-        self._deliver(delta)
+        if not self._closed:
+            self._open -= delta.finish_reason is not None
+            self._closed = self._open == 0
+            self._send(delta)
 
     def fail(self, error: GenerationFailed) -> None:
         """End all answers with an error; for the engine."""
         if not self._closed:
             self._closed = True
-            self._deliver(error)
+            self._send(error)
+
+    def _send(self, event: Event) -> None:
+        try:
+            self._deliver(event)
+        except Exception:
+            # For example an event loop that was closed. The other requests of the batch must not suffer.
+            logger.warning("a listener failed; its requests are cancelled", exc_info=True)
+            self._closed = True

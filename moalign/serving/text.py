@@ -1,7 +1,7 @@
 """Turn a stream of tokens into a stream of text: whole characters only, nothing of a stop text, no work repeated per token."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 INCOMPLETE = "\ufffd"
 
@@ -9,7 +9,7 @@ INCOMPLETE = "\ufffd"
 class Decodes(Protocol):
     """What is needed of a tokenizer."""
 
-    def decode(self, token_ids: list[int], skip_special_tokens: bool = False) -> str:
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = False) -> Any:
         """Token ids to text."""
         ...
 
@@ -49,7 +49,8 @@ class TextStream:
         return after[len(before) :]
 
     def _decode(self, tokens: list[int]) -> str:
-        return self._tokenizer.decode(tokens, skip_special_tokens=True) if tokens else ""
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True) if tokens else ""
+        return text
 
 
 class StopTexts:

@@ -198,15 +198,22 @@ def test_takes_a_datasets_dataset_and_new_heads_on_a_folder(base_folder, tmp_pat
     assert trainer.reward.objectives == ("kind", "brief", "loud")
     trainer.train()
     assert "eval_held_accuracy/kind" in trainer.evaluate()
+    assert "eval_accuracy/kind" in trainer.evaluate(make_pairs(5))
+    assert "eval_new_accuracy/kind" in trainer.evaluate({"new": make_pairs(5)})
+    with pytest.raises(InputError, match="eval_dataset 'new', row 0"):
+        trainer.evaluate({"new": [{"prompt": "p"}]})
     trainer.save_model(tmp_path / "saved")
     again = RewardHeadsTrainer(tmp_path / "saved", config(tmp_path), rows)
     assert again.reward.objectives == trainer.reward.objectives
     assert again.reward.model.model.embed_tokens.weight.equal(trainer.reward.model.model.embed_tokens.weight)
 
 
-def test_the_saved_model_scores_as_the_trained_one(reward, tmp_path):
-    trainer = RewardHeadsTrainer(reward, config(tmp_path), make_pairs(64) + make_ratings(8, missing=0))
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_saved_model_scores_as_the_trained_one(reward, tmp_path, bf16):
+    rows = make_pairs(64) + make_ratings(8, missing=0)
+    trainer = RewardHeadsTrainer(reward, config(tmp_path, bf16=bf16), rows, eval_dataset=rows)
     trainer.train()
+    trainer.evaluate()
     trainer.save_model(str(tmp_path / "saved"))
     texts = [random_completion(random.Random(index)) for index in range(9)]
     again = TransformerReward.from_pretrained(tmp_path / "saved")

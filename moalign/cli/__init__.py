@@ -1,0 +1,71 @@
+"""The command line: `moalign demo | reward | train METHOD | front | pick | generate | export | serve | env`.
+
+Every option is a dataclass field: `--field value` or `--field=value` on the command line, or a flat key of `--config x.yaml`; the command line wins.
+
+Exit codes: 0 done; 2 the input is wrong (one message on stderr, nothing written); 3 `pick` found no point that satisfies the constraints; 130 interrupted.
+An exception of any other kind is a bug of ours and shows its traceback.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from frontier.errors import InputError, unknown_name
+
+# Verb to what follows it and what it does. The modules `moalign.cli.verbs.VERB` are imported only when the verb runs.
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("", "run the whole pipeline on a small world of its own: no download, a few minutes on two cores"),
+    "reward": ("", "train reward heads on pairs and ratings"),
+    "train": ("METHOD", "train a steerable policy: clp, rewarded_soups"),
+    "front": ("BUNDLE", "measure a policy at many preferences: front.json, front.png, front.html"),
+    "pick": ("BUNDLE", "pick a point of the front by constraints, an aspiration or at the knee"),
+    "generate": ("BUNDLE", "answer prompts at one preference or several"),
+    "export": ("BUNDLE", "write the policy at one preference as a plain LoRA or a merged model"),
+    "serve": ("BUNDLE", "serve a bundle over HTTP (OpenAI's API), a preference per request"),
+    "env": ("", "print versions and devices, for bug reports"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): the arguments, by default those of the process.
+    """
+    from moalign.cli.quiet import quiet
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbose = "--verbose" in arguments
+    try:
+        with quiet(verbose):
+            return _run([a for a in arguments if a != "--verbose"])
+    except InputError as error:
+        sys.stderr.write(f"moalign: error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("moalign: interrupted\n")
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    from moalign.cli.console import say
+    from moalign.cli.help_text import show_overview
+
+    if not arguments:
+        sys.stderr.write(show_overview(VERBS) + "\n")
+        return 2
+    verb, *rest = arguments
+    if verb in ("--help", "-h", "help", "--help-all"):
+        say(show_overview(VERBS))
+        return 0
+    if verb == "--version":
+        from moalign import __version__
+
+        say(f"moalign {__version__}")
+        return 0
+    if verb not in VERBS:
+        raise unknown_name("verb", verb, VERBS)
+    return int(importlib.import_module(f"moalign.cli.verbs.{verb}").run(rest))
+
+
+__all__ = ["VERBS", "main"]

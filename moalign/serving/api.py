@@ -1,0 +1,204 @@
+"""The OpenAI-compatible API over one steerable policy: every request may bring its own preference."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from moalign.policy import SteerablePolicy
+
+try:
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse, Response, StreamingResponse
+    from starlette.concurrency import run_in_threadpool
+    from starlette.types import Receive, Scope, Send
+except ModuleNotFoundError as missing:
+    from frontier.errors import InputError
+
+    raise InputError(f"serving needs the package '{missing.name}': pip install 'moalign[serve]'") from missing
+
+from moalign.serving.body_limit import BodyLimit
+from moalign.serving.engine import DeltaStream
+from moalign.serving.errors import ApiError, add_error_handlers, as_api_error
+from moalign.serving.formats import AnswerFormat
+from moalign.serving.request import Gathered, GenerationRequest
+from moalign.serving.schemas import ChatBody, CompletionBody, GenerationBody
+from moalign.serving.service import Limits, Prompt, Service
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    policy: SteerablePolicy | Callable[[], SteerablePolicy],
+    *,
+    model_name: str,
+    limits: Limits | None = None,
+    **engine_options: Any,
+) -> FastAPI:
+    """The ASGI application; `app.state.service` is the `Service` behind it.
+
+    Args:
+        policy (`SteerablePolicy` or `Callable`): the policy, or a function that loads it while the server already answers `/health`.
+        model_name (`str`): what clients call it.
+        limits (`Limits`, *optional*): what one request may ask for.
+        engine_options: arguments of `Engine`.
+    """
+    service = Service(model_name, limits or Limits(), engine_options)
+    loader = (lambda: policy) if isinstance(policy, SteerablePolicy) else policy
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.loading = asyncio.create_task(service.load(loader))
+        try:
+            yield
+        finally:
+            await service.loading
+            await service.close()
+
+    app = FastAPI(title="moalign", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
+    add_error_handlers(app)
+    _add_health(app, service)
+    _add_models(app, service)
+    _add_generation(app, service)
+    return app
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready")
+    async def ready() -> JSONResponse:
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready"}, 503)
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    def card() -> dict[str, Any]:
+        engine = service.running_engine()
+        return {
+            "id": service.model_name,
+            "object": "model",
+            "created": service.created,
+            "owned_by": "moalign",
+            "objectives": list(engine.policy.objectives),
+            "default_preference": service.effective(engine.policy.default_preference),
+            "max_model_len": engine.context_length,
+        }
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [card()]}
+
+    @app.get("/v1/models/{model_id:path}")
+    async def model(model_id: str) -> dict[str, Any]:
+        service.check_model(model_id)
+        return card()
+
+
+def _add_generation(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/completions", response_model=None)
+    async def completions(body: CompletionBody, request: Request) -> Response:
+        return await _answer(service, request, body, body.prompts)
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat(body: ChatBody, request: Request) -> Response:
+        return await _answer(service, request, body, [[message.for_template() for message in body.messages]])
+
+
+async def _answer(service: Service, http: Request, body: GenerationBody, prompts: Sequence[Prompt]) -> Response:
+    engine = service.running_engine()
+    service.check_model(body.model)
+    preference = service.preference(body.preference)
+    requests = await run_in_threadpool(service.requests, body, prompts, preference)
+    answer = AnswerFormat(
+        "chat" if isinstance(body, ChatBody) else "completion",
+        service.model_name,
+        requests,
+        service.effective(preference),
+        include_usage=body.stream_options is not None and body.stream_options.include_usage,
+    )
+    stream = engine.stream(*requests)
+    if body.stream:
+        return EventStream(stream, answer)
+    return await _whole(http, stream, requests, answer)
+
+
+async def _whole(
+    http: Request, stream: DeltaStream, requests: Sequence[GenerationRequest], answer: AnswerFormat
+) -> Response:
+    """Wait for the whole answer, unless the client goes away before."""
+    gathered = Gathered(requests)
+
+    async def gather() -> None:
+        async for delta in stream:
+            gathered.add(delta)
+
+    async def disconnected() -> None:
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+
+    gathering, watching = asyncio.create_task(gather()), asyncio.create_task(disconnected())
+    try:
+        await asyncio.wait((gathering, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not gathering.done():
+            return Response(status_code=499)  # nobody reads it; the status is for logs
+        gathering.result()
+        return JSONResponse(answer.whole(gathered.completions()))
+    finally:
+        stream.cancel()
+        gathering.cancel()
+        watching.cancel()
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events of an answer; a client that goes away, at any moment, cancels its work.
+
+    Args:
+        stream (`DeltaStream`): what the engine makes.
+        answer (`AnswerFormat`): how it reads.
+    """
+
+    def __init__(self, stream: DeltaStream, answer: AnswerFormat) -> None:
+        super().__init__(
+            _events(stream, answer),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Here and not in the generator, which may never have been started.
+            self._stream.cancel()
+
+
+async def _events(stream: DeltaStream, answer: AnswerFormat) -> AsyncIterator[str]:
+    try:
+        for chunk in answer.first_chunks():
+            yield _event(chunk)
+        async for delta in stream:
+            for chunk in answer.chunks(delta):
+                yield _event(chunk)
+        for chunk in answer.last_chunks():
+            yield _event(chunk)
+    except Exception as error:
+        # The status line is long gone: the error is an event, and the stream still ends as streams do.
+        known = as_api_error(error)
+        if not isinstance(error, ApiError) and known.code == "internal_error":
+            logger.exception("a stream failed")
+        yield _event(known.body())
+    yield "data: [DONE]\n\n"
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

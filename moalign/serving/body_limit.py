@@ -1,0 +1,50 @@
+"""Refuse bodies that are too large before they fill the memory."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moalign.serving.errors import ApiError
+
+
+class BodyLimit:
+    """ASGI middleware: reads the body up to a limit, then hands it on in one piece.
+
+    Args:
+        app (`ASGIApp`): what to protect.
+        max_bytes (`int`): the largest body allowed; a larger one is answered 413 with the limit, whether it declares its length or not.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        too_large = declared.isdigit() and int(declared) > self.max_bytes
+        body = bytearray()
+        more = True
+        while more and not too_large:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            too_large = len(body) > self.max_bytes
+        if too_large:
+            error = ApiError(
+                413, f"body: larger than the {self.max_bytes} bytes allowed (max_body_bytes)", None, "too_large"
+            )
+            response = error.response()
+            # The rest of the body stays unread, so the connection cannot be used again.
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+            return
+        pending: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self.app(scope, replay, send)

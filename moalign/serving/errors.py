@@ -1,0 +1,110 @@
+"""Say what went wrong in the shape that OpenAI's clients understand."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from frontier.errors import InputError
+from moalign.serving.request import EngineStopped, FieldError, GenerationFailed, QueueFull
+
+RETRY_AFTER_SECONDS = 1
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Args:
+        status (`int`): HTTP status.
+        message (`str`): what was found and what is allowed.
+        param (`str`, *optional*): the field of the request.
+        code (`str`, *optional*): for programs.
+        retry_after (`int`, *optional*): seconds after which trying again makes sense.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        kind = kinds.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        # A lone surrogate out of a request's JSON escapes has no UTF-8 form.
+        message = self.message.encode("utf-8", "replace").decode()
+        param = None if self.param is None else self.param.encode("utf-8", "replace").decode()
+        return {"error": {"message": message, "type": kind, "param": param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """The HTTP response."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return JSONResponse(self.body(), self.status, headers)
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What to tell the client about any exception; what is not known to be the client's doing tells nothing of the inside."""
+    match error:
+        case ApiError():
+            return error
+        case FieldError():
+            return ApiError(400, str(error), error.field, "invalid_value")
+        case InputError():
+            return ApiError(400, str(error), None, "invalid_value")
+        case QueueFull():
+            return ApiError(429, f"the server is busy: {error}", None, "queue_full", RETRY_AFTER_SECONDS)
+        case EngineStopped():
+            return ApiError(503, str(error), None, "unavailable", RETRY_AFTER_SECONDS)
+        case GenerationFailed():
+            return ApiError(500, str(error), None, "generation_failed")
+        case RequestValidationError():
+            return _validation(error)
+        case HTTPException():
+            return ApiError(error.status_code, str(error.detail))
+    return ApiError(500, "the server failed; its log has the reason", None, "internal_error")
+
+
+def _validation(error: RequestValidationError) -> ApiError:
+    """The first field that is wrong; the alternatives of a field that may have several types are told together."""
+    problems = error.errors()
+    first = problems[0]
+    place = [str(part) for part in first["loc"] if part != "body"]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return ApiError(400, f"the body is not valid JSON: {reason}", None, "invalid_json")
+    if first["type"] == "unknown_field":
+        return ApiError(400, first["msg"], ".".join([*place, first["ctx"]["field"]]), "unknown_field")
+    if not place:
+        return ApiError(
+            400, "the body must be a JSON object, sent with Content-Type: application/json", None, "invalid_type"
+        )
+    if first["type"] == "missing":
+        return ApiError(400, f"{'.'.join(place)}: is missing", ".".join(place), "missing_field")
+    found = repr(first.get("input"))
+    message = first["msg"].removeprefix("Value error, ")
+    shown = found if len(found) <= 80 else found[:77] + "..."
+    return ApiError(400, f"{'.'.join(place)}: {message}, found {shown}", ".".join(place), "invalid_value")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error of the app, whoever raises it, leaves in one shape."""
+
+    async def handle(_: Request, error: Exception) -> JSONResponse:
+        return as_api_error(error).response()
+
+    for kind in (
+        ApiError, InputError, QueueFull, EngineStopped, GenerationFailed, RequestValidationError, HTTPException, Exception
+    ):  # fmt: skip
+        app.add_exception_handler(kind, handle)

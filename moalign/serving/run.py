@@ -1,0 +1,160 @@
+"""Start the server: load a bundle, listen, say how to ask, and stop without losing what was accepted."""
+
+import asyncio
+import contextlib
+import json
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from frontier.errors import InputError
+
+if TYPE_CHECKING:
+    from moalign.policy import SteerablePolicy
+
+
+@dataclass
+class ServeConfig:
+    """Settings of `moalign serve`; each is a flag and a YAML key of the same name."""
+
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 for every network"})
+    port: int = field(default=8000, metadata={"help": "port to listen on; 0 picks a free one"})
+    base: str | None = field(default=None, metadata={"help": "where the bundle's base model lies now, if it moved"})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; a GPU where there is one"})
+    dtype: str = field(default="auto", metadata={"help": "of the base model: auto, float32, bfloat16, float16"})
+    served_model_name: str | None = field(
+        default=None, metadata={"help": "what clients call the model; the folder's name"}
+    )
+    max_batch_size: int = field(default=16, metadata={"help": "answers decoded together"})
+    max_waiting: int = field(default=128, metadata={"help": "answers that may wait; beyond it, 429"})
+    max_total_tokens: int = field(
+        default=65_536, metadata={"help": "positions of the key-value cache, padding included"}
+    )
+    max_prefill_tokens: int = field(
+        default=4_096, metadata={"help": "prompt tokens processed between two decode steps"}
+    )
+    max_new_tokens: int = field(default=1024, metadata={"help": "largest max_tokens of a request"})
+    max_choices: int = field(default=64, metadata={"help": "largest number of answers of a request (prompts x n)"})
+    max_body_bytes: int = field(default=2**20, metadata={"help": "largest request body"})
+    drain_seconds: float = field(default=30.0, metadata={"help": "on SIGTERM, time for accepted requests to finish"})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise InputError(f"port: must be from 0 to 65535, found {self.port}")
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise InputError(f"dtype: valid are auto, float32, bfloat16, float16, found '{self.dtype}'")
+        if not 0 <= self.drain_seconds < 86_400:
+            raise InputError(f"drain_seconds: must be at least 0 and below a day, found {self.drain_seconds}")
+        for name in [f.name for f in fields(self) if f.name.startswith("max_")]:
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: must be at least 1, found {getattr(self, name)}")
+
+
+def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any) -> None:
+    """Serve a bundle until SIGTERM or Ctrl-C: refuse new work, finish what was accepted, abort what takes longer than `drain_seconds`.
+
+    Args:
+        bundle (`str` or `Path`): the bundle.
+        config (`ServeConfig`, *optional*): the settings;
+        settings: or single ones, by the names of its fields.
+
+    Raises:
+        InputError: a setting is wrong, the address is taken, the bundle or its base model cannot be loaded, or fastapi is not installed.
+    """
+    if config is None:
+        config = ServeConfig(**settings)
+    elif settings:
+        raise TypeError("give either a config or single settings")
+    from moalign.bundle import read_manifest
+
+    # What a glance at the folder can tell is told before anything listens.
+    read_manifest(bundle)
+    try:
+        import uvicorn
+    except ModuleNotFoundError as missing:
+        raise InputError("serving needs the package 'uvicorn': pip install 'moalign[serve]'") from missing
+    from moalign.serving.api import create_app
+    from moalign.serving.service import Limits, Service
+
+    def load() -> "SteerablePolicy":
+        from moalign.policy import SteerablePolicy
+
+        return SteerablePolicy.from_pretrained(bundle, base=config.base, device=config.device, dtype=config.dtype)
+
+    class Server(uvicorn.Server):
+        """uvicorn, which on a signal also drains the engine, and returns to its caller instead of killing the process."""
+
+        def __init__(self, uvicorn_config: uvicorn.Config, service: Service) -> None:
+            super().__init__(uvicorn_config)
+            self.service = service
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            self.announcing = asyncio.create_task(self._announce())
+
+        async def _announce(self) -> None:
+            assert self.service.loading is not None  # the app's lifespan has begun
+            await self.service.loading
+            if self.service.failure is not None:
+                self.should_exit = True
+            elif self.service.ready:
+                sys.stdout.write(_greeting(self.service, _url(listening)))
+                sys.stdout.flush()
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit and sig == signal.SIGINT:
+                self.force_exit = True
+            self.should_exit = True
+            self.service.drain(config.drain_seconds)
+
+    app = create_app(
+        load,
+        model_name=config.served_model_name or Path(bundle).resolve().name,
+        limits=Limits(config.max_new_tokens, config.max_choices, max_body_bytes=config.max_body_bytes),
+        max_batch_size=config.max_batch_size,
+        max_waiting=config.max_waiting,
+        max_total_tokens=config.max_total_tokens,
+        max_prefill_tokens=config.max_prefill_tokens,
+    )
+    with _listen(config.host, config.port) as listening:
+        sys.stdout.write(f"Loading {bundle} ...\n")
+        sys.stdout.flush()
+        # The engine ends what it cannot finish after drain_seconds; uvicorn waits a little longer, so that clients still get the error.
+        patience = int(config.drain_seconds) + 5
+        server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=patience), app.state.service)
+        server.run(sockets=[listening])
+    if server.service.failure is not None:
+        raise server.service.failure
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InputError(f"cannot listen on host '{host}', port {port}: {error.strerror or error}") from error
+    with listening:
+        yield listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def _greeting(service: Any, url: str) -> str:
+    names = service.running_engine().policy.objectives
+    share = {names[0]: 0.7, names[1]: 0.3} if len(names) > 1 else {names[0]: 1.0}
+    body = json.dumps({"prompt": "Hello", "max_tokens": 40, "preference": share})
+    return (
+        f"Serving '{service.model_name}' on {url}/v1, objectives: {', '.join(names)}. Try:\n\n"
+        f"curl {url}/v1/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
+    )

@@ -1,0 +1,189 @@
+"""What a request to the OpenAI-compatible API may hold, checked field by field; what is not known is refused, never ignored."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic_core import PydanticCustomError, ValidationError
+
+from frontier.errors import unknown_name
+
+# Fields of OpenAI's API that change the answer in ways that are not built here, with the values at which they change nothing.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "frequency_penalty": (None, 0),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False),
+    "modalities": (None, ["text"]),
+    "presence_penalty": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "suffix": (None, ""),
+    "tool_choice": (None, "none"),
+    "tools": (None, []),
+    "top_logprobs": (None, 0),
+}
+
+
+class StrictModel(BaseModel):
+    """A JSON object whose fields are all known and of exactly their type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                error = unknown_name("field", name, cls.model_fields)
+                # Given as a value: braces in the client's text must not be read as a template.
+                raise PydanticCustomError("unknown_field", "{message}", {"message": str(error), "field": name})
+        return values
+
+
+class StreamOptions(StrictModel):
+    """How a stream ends."""
+
+    include_usage: bool = Field(False, description="send the token counts in a last chunk")
+    include_obfuscation: bool | None = Field(None, description="accepted; nothing is obfuscated")
+
+
+class GenerationBody(StrictModel):
+    """The fields that completions and chat share."""
+
+    model: str | None = Field(None, description="the served model's name; may be left out")
+    preference: Any = Field(
+        None,
+        description='the trade-off: {"helpful": 0.7, "brief": 0.3}, {"weights": {...}}, {"direction": {...}} or "helpful=0.7,brief=0.3"; '
+        "the bundle's default where it is missing",
+    )
+    max_tokens: int | None = Field(None, ge=1, description="at most this many new tokens")
+    n: int | None = Field(None, ge=1, description="answers per prompt, 1 where it is missing")
+    temperature: float | None = Field(None, ge=0, le=2, description="0 is greedy; 1 where it is missing")
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, description="the same seed, prompt and preference give the same answer")
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = Field(None, description="accepted; changes nothing")
+    metadata: dict[str, Any] | None = Field(None, description="accepted; changes nothing")
+    store: bool | None = Field(None, description="accepted; nothing is stored")
+    frequency_penalty: Any = None
+    logit_bias: Any = None
+    logprobs: Any = None
+    presence_penalty: Any = None
+
+    @model_validator(mode="after")
+    def _refuse_what_is_not_built(self) -> "GenerationBody":
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name in _NEUTRAL and not any(value == neutral for neutral in _NEUTRAL[name]):
+                raise PydanticCustomError(
+                    "unknown_field", "{message}", {"message": f"{name}: is not supported, leave it out", "field": name}
+                )
+        return self
+
+    @field_validator("stop", mode="wrap")
+    @classmethod
+    def _check_stop(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return _one_of(value, handler, "must be a text or a list of texts")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop texts, none or more."""
+        return () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    @property
+    def token_limit(self) -> int | None:
+        """What the client allows."""
+        return self.max_tokens
+
+
+class CompletionBody(GenerationBody):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+        description="one or several prompts, as text or token ids"
+    )
+    best_of: Any = None
+    echo: Any = None
+    suffix: Any = None
+
+    @field_validator("prompt", mode="wrap")
+    @classmethod
+    def _check_prompt(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return _one_of(value, handler, "must be a text, a list of texts, token ids or a list of token ids")
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """One entry per prompt, as text or token ids."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if self.prompt and isinstance(self.prompt[0], int):
+            return [self.prompt]  # type: ignore[list-item]
+        return list(self.prompt)  # type: ignore[arg-type]
+
+
+class TextPart(StrictModel):
+    """A piece of a message's content; only text can be read."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(StrictModel):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @field_validator("content", mode="wrap")
+    @classmethod
+    def _check_content(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return _one_of(value, handler, 'must be a text or a list of {"type": "text", "text": ...}')
+
+    def for_template(self) -> dict[str, str]:
+        """What chat templates expect: a role they know and plain text."""
+        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        named = {} if self.name is None else {"name": self.name}
+        return {"role": "system" if self.role == "developer" else self.role, "content": text, **named}
+
+
+class ChatBody(GenerationBody):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1, description="the newer name of max_tokens")
+    function_call: Any = None
+    functions: Any = None
+    modalities: Any = None
+    response_format: Any = None
+    tool_choice: Any = None
+    tools: Any = None
+    top_logprobs: Any = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "ChatBody":
+        both = (self.max_tokens, self.max_completion_tokens)
+        if None not in both and both[0] != both[1]:
+            message = f"max_tokens {both[0]} and max_completion_tokens {both[1]} are two names of one field: give one"
+            raise PydanticCustomError(
+                "unknown_field", "{message}", {"message": message, "field": "max_completion_tokens"}
+            )
+        return self
+
+    @property
+    def token_limit(self) -> int | None:
+        """What the client allows, by either name."""
+        return self.max_completion_tokens if self.max_tokens is None else self.max_tokens
+
+
+def _one_of(value: Any, handler: ValidatorFunctionWrapHandler, allowed: str) -> Any:
+    """One message for a field of several types, in place of one complaint per type."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        raise ValueError(allowed) from error

@@ -1,0 +1,213 @@
+"""What stands between HTTP and the engine: the loaded policy, its limits, and how a request's fields become work."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from frontier.errors import InputError
+from moalign.policy import SteerablePolicy
+from moalign.preference import Preference
+from moalign.serving.engine import Engine
+from moalign.serving.errors import ApiError
+from moalign.serving.request import EngineStopped, FieldError, GenerationRequest
+from moalign.serving.schemas import ChatBody, GenerationBody
+
+logger = logging.getLogger(__name__)
+
+# OpenAI's default of /v1/completions.
+DEFAULT_COMPLETION_TOKENS = 16
+
+Prompt = str | list[int] | list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one HTTP request may ask for.
+
+    Args:
+        max_new_tokens (`int`, *optional*, defaults to 1024): the largest `max_tokens`.
+        max_choices (`int`, *optional*, defaults to 64): prompts x n.
+        max_stop (`int`, *optional*, defaults to 4): stop texts.
+        max_stop_length (`int`, *optional*, defaults to 256): characters of a stop text.
+        max_body_bytes (`int`, *optional*, defaults to 1 MiB): size of the body.
+    """
+
+    max_new_tokens: int = 1024
+    max_choices: int = 64
+    max_stop: int = 4
+    max_stop_length: int = 256
+    max_body_bytes: int = 2**20
+
+
+class Service:
+    """One policy, loaded or still loading, with the engine that runs it.
+
+    Args:
+        model_name (`str`): what clients call it.
+        limits (`Limits`): per HTTP request.
+        engine_options (`dict`): arguments of `Engine`.
+    """
+
+    def __init__(self, model_name: str, limits: Limits, engine_options: dict[str, Any]) -> None:
+        self.model_name = model_name
+        self.limits = limits
+        self.created = int(time.time())
+        self.failure: Exception | None = None
+        self.engine: Engine | None = None
+        self.loading: asyncio.Task[None] | None = None
+        self._engine_options = engine_options
+        self._encoding = threading.Lock()
+        self._closing = False
+
+    # ---- life
+
+    async def load(self, loader: Callable[[], SteerablePolicy]) -> None:
+        """Load the policy without stopping the event loop; what goes wrong is kept in `failure`."""
+        try:
+            engine = await asyncio.to_thread(lambda: Engine(loader(), **self._engine_options))
+        except Exception as error:
+            self.failure = error
+            if not isinstance(error, InputError):
+                logger.exception("the policy could not be loaded")
+            return
+        self.engine = engine
+        if self._closing:
+            engine.drain()
+
+    def drain(self, seconds: float) -> None:
+        """Refuse new work from now on, finish what was accepted within this time, fail the rest. Returns at once; safe in a signal handler."""
+        self._closing = True
+        if self.engine is not None:
+            self.engine.drain()
+            threading.Thread(target=self.engine.close, args=(seconds,), name="moalign-drain", daemon=True).start()
+
+    async def close(self) -> None:
+        """Fail what is still running and end the engine."""
+        self._closing = True
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.close)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+        return self.engine is not None and self.engine.ready and not self._closing
+
+    def running_engine(self) -> Engine:
+        """The engine.
+
+        Raises:
+            EngineStopped: it is not loaded yet, shutting down or dead.
+        """
+        if self.engine is None or not self.ready:
+            raise EngineStopped(
+                "the model is still loading" if not self._closing and not self.engine else "the server is stopping"
+            )
+        return self.engine
+
+    # ---- requests
+
+    def check_model(self, name: str | None) -> None:
+        """Refuse the name of a model that is not served (404)."""
+        if name is not None and name != self.model_name:
+            message = f"model '{name}' does not exist. Served: {self.model_name}"
+            raise ApiError(404, message, "model", "model_not_found")
+
+    def preference(self, value: Any) -> Preference:
+        """The preference of a request, the policy's default where it has none.
+
+        Raises:
+            FieldError: it is malformed or names an objective that the policy does not have.
+        """
+        policy = self.running_engine().policy
+        if value is None:
+            return policy.default_preference
+        try:
+            return Preference.coerce(value, policy.objectives)
+        except InputError as error:
+            raise FieldError("preference", str(error)) from error
+
+    def effective(self, preference: Preference) -> dict[str, dict[str, float]]:
+        """What a response echoes: the value of every objective, in the policy's order, in a form that a request may send."""
+        values = preference.values
+        return {preference.kind: {name: values.get(name, 0.0) for name in self.running_engine().policy.objectives}}
+
+    def requests(
+        self, body: GenerationBody, prompts: Sequence[Prompt], preference: Preference
+    ) -> list[GenerationRequest]:
+        """One engine request per prompt. Tokenises, so call it in a thread.
+
+        Raises:
+            FieldError: a limit is exceeded, or a conversation cannot be rendered.
+        """
+        engine = self.running_engine()
+        self._check_limits(body, prompts)
+        field = "messages" if isinstance(body, ChatBody) else "prompt"
+        weights = preference.as_tensor(engine.policy.objectives)
+        return [
+            GenerationRequest(
+                prompt_ids=ids,
+                weights=weights,
+                max_tokens=self._max_tokens(engine, body, len(ids), field),
+                temperature=1.0 if body.temperature is None else body.temperature,
+                top_p=1.0 if body.top_p is None else body.top_p,
+                top_k=body.top_k,
+                seed=body.seed,
+                stop=body.stops,
+                n=body.n or 1,
+            )
+            for ids in (self._encode(engine.policy, prompt, field) for prompt in prompts)
+        ]
+
+    def _check_limits(self, body: GenerationBody, prompts: Sequence[Prompt]) -> None:
+        limits = self.limits
+        choices = len(prompts) * (body.n or 1)
+        if not prompts:
+            raise FieldError("prompt", "the list is empty, at least one prompt is needed")
+        if choices > limits.max_choices:
+            raise FieldError(
+                "n",
+                f"{len(prompts)} prompts x n {body.n or 1} = {choices} answers, allowed: {limits.max_choices} (max_choices)",
+            )
+        if len(body.stops) > limits.max_stop:
+            raise FieldError("stop", f"{len(body.stops)} texts, allowed: {limits.max_stop} (max_stop)")
+        longest = max(map(len, body.stops), default=0)
+        if longest > limits.max_stop_length:
+            raise FieldError(
+                "stop", f"a text of {longest} characters, allowed: {limits.max_stop_length} (max_stop_length)"
+            )
+        if body.token_limit is not None and body.token_limit > limits.max_new_tokens:
+            raise FieldError("max_tokens", f"{body.token_limit}, allowed: {limits.max_new_tokens} (max_new_tokens)")
+
+    def _encode(self, policy: SteerablePolicy, prompt: Prompt, field: str) -> list[int]:
+        if isinstance(prompt, list) and (not prompt or isinstance(prompt[0], int)):
+            return prompt  # type: ignore[return-value]
+        try:
+            # Tokenizers in Rust refuse to be used and changed by two threads at once.
+            with self._encoding:
+                return policy.encode([prompt])[0]  # type: ignore[list-item]
+        except InputError as error:
+            raise FieldError(field, str(error)) from error
+        except TemplateError as error:
+            raise FieldError(field, f"the model's chat template refuses the conversation: {error}") from error
+
+    def _max_tokens(self, engine: Engine, body: GenerationBody, prompt_length: int, field: str) -> int:
+        """What the client allows; otherwise OpenAI's defaults: 16 for completions, what the context leaves for chat."""
+        if body.token_limit is not None:
+            return body.token_limit
+        most = (
+            self.limits.max_new_tokens
+            if field == "messages"
+            else min(DEFAULT_COMPLETION_TOKENS, self.limits.max_new_tokens)
+        )
+        room = (
+            engine.max_total_tokens
+            if engine.context_length is None
+            else min(engine.context_length, engine.max_total_tokens)
+        )
+        return max(1, min(most, room - prompt_length))

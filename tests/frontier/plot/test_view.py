@@ -1,0 +1,96 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from frontier import InputError, common_reference_point
+from frontier.plot.view import summary_lines, summary_rows, view_of
+
+
+def test_one_front(make_front):
+    front = make_front(2)
+    view = view_of(front, picks={"middle": 2})
+    (layer,) = view.layers
+    assert layer.kept.tolist() == [True] * 5 + [False]
+    assert layer.picks == {"middle": 2}
+    assert layer.samples[0].startswith("</script>")
+    assert layer.samples[-1] is None
+    assert view.references == [front.reference_policy]
+    assert view.pairs == [(0, 1)]
+    assert "raw units" in view.units
+
+
+def test_axis_says_units_when_normalised(make_front):
+    front = dataclasses.replace(make_front(2), normalizer={"helpful": {"scale": 2.0}})
+    view = view_of(front)
+    assert view.axis(0) == "reward of helpful, higher is better; reference policy sd units"
+    # One raw front among them: the axis may not claim units that one of them doesn't have.
+    assert view_of({"a": front, "b": make_front(2)}).axis(0) == "reward of helpful, higher is better"
+
+
+def test_several_fronts_share_the_reference_point_and_the_reference_policy(make_front):
+    fronts = {"steerable": make_front(2), "soups": make_front(2, best=0.5)}
+    view = view_of(fronts)
+    assert len(view.references) == 1
+    np.testing.assert_array_equal(view.reference_point, common_reference_point(*fronts.values()))
+    steerable, soups, reference = summary_rows(view)
+    assert float(steerable["hypervolume"]) > float(soups["hypervolume"]) > float(reference["hypervolume"]) > 0
+    assert reference["front"] == "reference policy"
+
+
+def test_summary_figures(make_front):
+    front = make_front(2)
+    row = summary_rows(view_of(front))[0]
+    assert row["EUM"] == f"{front.eum():.3f}"
+    assert row["gap"] == "0.000"
+    assert row["steering brief"] == "1.00"
+    assert row["points"] == "6 (5 non-dominated)"
+    first, second = summary_lines(view_of(front))
+    assert "above the reference point (helpful -" in first
+    assert "reference policy" in first
+    assert "MIP" in second
+
+
+def test_a_front_without_weights_has_no_steering_figures(make_front):
+    front = make_front(2)
+    bare = dataclasses.replace(front, points=front.points[-1:])
+    assert summary_rows(view_of(bare))[0]["EUM"] == "–"
+    assert len(summary_lines(view_of(bare))) == 1
+
+
+def test_samples_replace_those_of_the_points(make_front):
+    front = make_front(2)
+    assert view_of(front, samples=list("abcdef")).layers[0].samples == list("abcdef")
+    by_label = view_of({"x": front, "y": front}, samples={"y": list("abcdef")})
+    assert by_label.layers[0].samples[0].startswith("</script>")
+    assert by_label.layers[1].samples == list("abcdef")
+
+
+def test_colour_follows_the_asked_objective(make_front):
+    front = make_front(2)
+    colours = view_of(front).layers[0].colours
+    assert view_of(front, colour_by="brief").layers[0].colours[:5] == colours[4::-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"colour_by": "helpfull"}, "did you mean 'helpful'"),
+        ({"picks": {"x": 6}}, r"pick 'x' must be a point 0\.\.5, found 6"),
+        ({"picks": {"x": -1}}, "found -1"),
+        ({"samples": ["a"]}, "one text per point: found 1 for 6"),
+        ({"samples": {"fornt": []}}, "did you mean 'front'"),
+    ],
+)
+def test_refuses(make_front, given, message):
+    with pytest.raises(InputError, match=message):
+        view_of(make_front(2), **given)
+
+
+def test_refuses_what_has_no_trade_off(make_front):
+    with pytest.raises(InputError, match="a trade-off needs two objectives"):
+        view_of(make_front(1))
+    with pytest.raises(InputError, match="no front to draw"):
+        view_of({})
+    with pytest.raises(InputError, match="same objectives"):
+        view_of({"a": make_front(2), "b": make_front(3)})
