@@ -110,7 +110,10 @@ def _ternary_key(view: View) -> str:
         for corners, colour in triangle_cells()
     )
     places = ((0.0, 0.0), (1.0, 0.0), (0.5, math.sqrt(0.75)))
-    anchors = (("start", -0.15, -0.13), ("end", 1.15, -0.13), ("middle", 0.5, 0.94))
+    lower = (
+        -0.13 if len(view.objectives[0] + view.objectives[1]) < 26 else -0.23
+    )  # long names stand one under the other
+    anchors = (("start", -0.15, -0.13), ("end", 1.15, lower), ("middle", 0.5, 0.94))
     names = "".join(
         f'<text x="{at(x, y).split(",")[0]}" y="{at(x, y).split(",")[1]}" text-anchor="{anchor}">{html.escape(name)}</text>'
         for (anchor, x, y), name in zip(anchors, view.objectives, strict=True)
@@ -119,7 +122,7 @@ def _ternary_key(view: View) -> str:
     for (x, y), colour in zip(places, BASE, strict=True):
         cx, cy = at(x, y).split(",")
         dots += f'<circle cx="{cx}" cy="{cy}" r="5" fill="{colour}" stroke="#303030"/>'
-    return f'<figure id="colour-key"><svg width="220" height="210" viewBox="0 0 220 210" role="img"><title>colours of the weights</title>{cells}{dots}{names}</svg><figcaption>weights asked for</figcaption></figure>'
+    return f'<figure id="colour-key"><svg width="220" height="220" viewBox="0 0 220 220" role="img"><title>colours of the weights</title>{cells}{dots}{names}</svg><figcaption>weights asked for</figcaption></figure>'
 
 
 def _table(view: View) -> str:

@@ -54,12 +54,13 @@ def plot_front(
     """
     view = view_of(fronts, colour_by, picks)
     count = len(view.objectives)
-    figure = _two(view) if count == 2 else _three(view) if count == 3 else _many(view)
-    width, height = figure.get_size_inches()
-    left = 0.1 / width
-    figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=14, fontweight="bold", color=INK)
+    width = {2: 9.2, 3: 15.5}.get(count, 12.5)
     # At 9 points about 13 characters take an inch; names may be long.
     lines = [part for line in summary_lines(view) for part in textwrap.wrap(line, int(13 * (width - 0.2)))]
+    header = 0.5 + 0.18 * len(lines)
+    figure = (_two if count == 2 else _three if count == 3 else _many)(view, width, header)
+    height, left = figure.get_figheight(), 0.1 / width
+    figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=14, fontweight="bold", color=INK)
     figure.text(left, 1 - 0.4 / height, "\n".join(lines), va="top", fontsize=9, color=INK, linespacing=1.35)
     figure.text(left, 0.1 / height, view.units, fontsize=8, color="#606060")
     FigureCanvasAgg(figure)
@@ -74,44 +75,47 @@ def plot_front(
     return target
 
 
-def _two(view: View) -> Figure:
-    figure = Figure(figsize=(9.2, 6.2))
-    axes = figure.add_axes((0.085, 0.125, 0.62, 0.725))
+def _two(view: View, width: float, header: float) -> Figure:
+    height = 5.6 + header
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0.1, 0.78 / height, 0.61, 4.75 / height))
     _scatter(axes, view, 0, 1)
     axes.set_xlabel(view.axis(0))
-    axes.set_ylabel(view.axis(1))
-    _legend(figure, view, (0.735, 0.87))
-    _colour_bar(figure, view, (0.75, 0.16, 0.022, 0.3))
+    axes.set_ylabel(view.axis(1).replace("; ", "\n"))
+    _legend(figure, view, (0.735, 1 - header / height))
+    _colour_bar(figure, view, (0.75, 1.0 / height, 0.022, 1.85 / height))
     return figure
 
 
-def _three(view: View) -> Figure:
-    figure = Figure(figsize=(15.5, 5.4))
+def _three(view: View, width: float, header: float) -> Figure:
+    height = 4.55 + header
+    figure = Figure(figsize=(width, height))
     for i, (x, y) in enumerate(view.pairs):
-        axes = figure.add_axes((0.05 + i * 0.272, 0.16, 0.215, 0.66))
+        axes = figure.add_axes((0.05 + i * 0.272, 0.85 / height, 0.215, 3.6 / height))
         _scatter(axes, view, x, y, letters=True)
         axes.set_xlabel(view.objectives[x])
         axes.set_ylabel(view.objectives[y])
-    _legend(figure, view, (0.85, 0.84))
-    _ternary_key(figure, view, (0.865, 0.16, 0.11, 0.3))
+    _legend(figure, view, (0.85, 1 - header / height))
+    _ternary_key(figure, view, (0.865, 0.85 / height, 0.11, 1.6 / height))
     return figure
 
 
-def _many(view: View) -> Figure:
+def _many(view: View, width: float, header: float) -> Figure:
     count = len(view.objectives)
     rows = count - 1 if count <= MAX_MATRIX else 0
-    top, panel = 3.6, 1.9
-    height = 1.0 + top + rows * panel + 0.5
-    figure = Figure(figsize=(12.5, height))
-    _parallel(figure.add_axes((0.07, 1 - (0.95 + top - 0.5) / height, 0.72, (top - 0.5) / height)), view)
-    _legend(figure, view, (0.81, 1 - 0.85 / height))
-    _colour_bar(figure, view, (0.825, 1 - (0.95 + top - 0.5) / height, 0.016, 1.2 / height))
+    parallel, panel = 3.1, 1.9
+    height = header + parallel + 0.65 + rows * panel + 0.5
+    figure = Figure(figsize=(width, height))
+    base = 1 - (header + parallel) / height
+    _parallel(figure.add_axes((0.07, base, 0.72, (parallel - 0.1) / height)), view)
+    _legend(figure, view, (0.81, 1 - header / height))
+    _colour_bar(figure, view, (0.825, base, 0.016, 1.2 / height))
     for row in range(rows):
         for column in range(row + 1):
             bottom = 0.55 + (rows - 1 - row) * panel
-            width = 0.92 / rows
+            step = 0.92 / rows
             axes = figure.add_axes(
-                (0.07 + column * width, (bottom + 0.15) / height, width * 0.85, (panel - 0.35) / height)
+                (0.07 + column * step, (bottom + 0.15) / height, step * 0.85, (panel - 0.35) / height)
             )
             _scatter(axes, view, column, row + 1, size=22, letters=True)
             axes.tick_params(labelsize=7)
@@ -253,11 +257,11 @@ def _ternary_key(figure: Figure, view: View, place: tuple[float, float, float, f
     axes.add_collection(
         PolyCollection([c for c, _ in cells], facecolors=[colour for _, colour in cells], edgecolors="face")
     )
-    corners = ((0.0, -0.06, "right", "top"), (1.0, -0.06, "left", "top"), (0.5, 0.91, "center", "bottom"))
-    for k, (x, y, horizontal, vertical) in enumerate(corners):
-        name = view.objectives[k]
-        # Corner names stand under the corners, towards the middle, so that long ones stay inside the picture.
-        axes.text(x, y, name, ha="center" if k < 2 else horizontal, va=vertical, fontsize=8.5, color=INK)
+    names = view.objectives
+    lower = -0.08 if len(names[0] + names[1]) < 24 else -0.22  # long names stand one under the other
+    places = ((-0.2, -0.08, "left", "top"), (1.2, lower, "right", "top"), (0.5, 0.93, "center", "bottom"))
+    for k, (x, y, horizontal, vertical) in enumerate(places):
+        axes.text(x, y, names[k], ha=horizontal, va=vertical, fontsize=8.5, color=INK)
         axes.plot(*[(0, 0), (1, 0), (0.5, 0.75**0.5)][k], "o", color=BASE[k], mec=INK, ms=5, clip_on=False)
     axes.set(xlim=(-0.15, 1.15), ylim=(-0.05, 1.0), aspect="equal")
     axes.set_axis_off()

@@ -1,0 +1,1 @@
+"""Turn a weight vector into a model: exact adapter mixing and export."""

@@ -1,0 +1,1 @@
+"""Ways to tell the policy its preference."""

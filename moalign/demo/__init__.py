@@ -1,0 +1,1 @@
+"""The embedded default: a small world that the whole pipeline runs on."""

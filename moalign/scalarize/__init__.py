@@ -1,0 +1,1 @@
+"""One file per scalarizer: a reward vector and a preference become one signal."""

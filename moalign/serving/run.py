@@ -67,10 +67,9 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
     Raises:
         InputError: a setting is wrong, the address is taken, the bundle or its base model cannot be loaded, or fastapi is not installed.
     """
-    if config is None:
-        config = ServeConfig(**settings)
-    elif settings:
+    if config is not None and settings:
         raise TypeError("give either a config or single settings")
+    config = ServeConfig(**settings) if config is None else config
     from moalign.bundle import read_manifest
 
     # What a glance at the folder can tell is told before anything listens.
@@ -86,6 +85,8 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         from moalign.policy import SteerablePolicy
 
         return SteerablePolicy.from_pretrained(bundle, base=config.base, device=config.device, dtype=config.dtype)
+
+    drain_seconds = config.drain_seconds
 
     class Server(uvicorn.Server):
         """uvicorn, which on a signal also drains the engine, and returns to its caller instead of killing the process."""
@@ -111,7 +112,7 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
             if self.should_exit and sig == signal.SIGINT:
                 self.force_exit = True
             self.should_exit = True
-            self.service.drain(config.drain_seconds)
+            self.service.drain(drain_seconds)
 
     app = create_app(
         load,

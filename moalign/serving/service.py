@@ -186,7 +186,7 @@ class Service:
 
     def _encode(self, policy: SteerablePolicy, prompt: Prompt, field: str) -> list[int]:
         if isinstance(prompt, list) and (not prompt or isinstance(prompt[0], int)):
-            return prompt  # type: ignore[return-value]
+            return prompt
         try:
             # Tokenizers in Rust refuse to be used and changed by two threads at once.
             with self._encoding:

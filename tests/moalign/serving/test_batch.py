@@ -1,0 +1,174 @@
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moalign.serving.batch import RunningBatch
+from moalign.serving.request import Gathered, GenerationFailed, GenerationRequest, Ticket
+from moalign.serving.row import Row
+
+# (prompt length, weights, max_tokens, temperature, seed, step at which it joins)
+CASES = st.tuples(
+    st.integers(1, 20), st.floats(-0.5, 1.5), st.integers(1, 12), st.sampled_from([0.0, 0.0, 0.7, 1.5]),
+    st.integers(0, 2**40), st.integers(0, 8),
+)  # fmt: skip
+
+
+def make_request(length, weight, max_tokens, temperature, seed, **more):
+    prompt = random.Random(seed).choices(range(6, 60), k=length)
+    weights = torch.tensor([weight, 1 - weight])
+    return GenerationRequest(prompt, weights, max_tokens, temperature, seed=seed, **more)
+
+
+class Listener:
+    """A row with what it was told."""
+
+    def __init__(self, policy, request, choice=0):
+        self.gathered = Gathered([request])
+        self.failures = []
+        self.ticket = Ticket(self.hear, 1)
+        self.row = Row(request, self.ticket, policy.tokenizer, policy.eos_token_ids, 0, choice)
+
+    def hear(self, event):
+        if isinstance(event, GenerationFailed):
+            self.failures.append(event)
+        else:
+            self.gathered.add(event)
+
+    @property
+    def answer(self):
+        return self.gathered.completions()[0][0]
+
+
+def run_alone(policy, request):
+    listener = Listener(policy, request)
+    batch = RunningBatch(policy)
+    batch.join([listener.row])
+    while batch.rows:
+        batch.step()
+    return listener.answer
+
+
+def run_together(policy, arrivals):
+    """`arrivals`: (request, step at which it joins)."""
+    listeners = [Listener(policy, request) for request, _ in arrivals]
+    batch = RunningBatch(policy)
+    step = 0
+    while step <= max(at for _, at in arrivals) or batch.rows:
+        joining = [x.row for x, (_, at) in zip(listeners, arrivals, strict=True) if at == step]
+        if joining:
+            batch.join(joining)
+        batch.step()
+        step += 1
+    assert batch.cells == 0
+    return [listener.answer for listener in listeners]
+
+
+@given(st.lists(CASES, min_size=2, max_size=6))
+@settings(deadline=None, max_examples=40)
+def test_each_answer_is_the_one_it_gets_alone(policy, cases):
+    arrivals = [(make_request(*case[:5]), case[5]) for case in cases]
+    together = run_together(policy, arrivals)
+    assert together == [run_alone(policy, request) for request, _ in arrivals]
+
+
+def test_greedy_equals_generate(policy):
+    requests = [make_request(length, w, 12, 0.0, seed) for seed, (length, w) in enumerate([(3, 0.0), (9, 1.0), (5, 0.4)])]
+    answers = run_together(policy, [(request, i) for i, request in enumerate(requests)])
+    expected = policy.generate_ids(
+        [r.prompt_ids for r in requests], torch.stack([r.weights for r in requests]), max_new_tokens=12, do_sample=False
+    )
+    assert [list(a.token_ids) for a in answers] == expected
+    assert [a.text for a in answers] == policy.tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert len({a.token_ids for a in answers}) == 3
+
+
+def test_the_weights_of_a_row_matter_and_only_its_own(policy):
+    prompt = [6, 7, 8, 9]
+    texts = {
+        w: run_alone(policy, GenerationRequest(prompt, torch.tensor([w, 1 - w]), 12, 0.0)).text for w in (0.0, 0.5, 1.0)
+    }
+    assert len(set(texts.values())) == 3
+    both = run_together(policy, [(GenerationRequest(prompt, torch.tensor([w, 1 - w]), 12, 0.0), 0) for w in texts])
+    assert [a.text for a in both] == list(texts.values())
+
+
+def test_leaving_trims_what_only_the_leaver_needed(policy):
+    long, short = make_request(20, 0.5, 3, 0.0, 1), make_request(2, 0.5, 12, 0.0, 2)
+    listeners = [Listener(policy, r) for r in (long, short)]
+    batch = RunningBatch(policy)
+    batch.join([x.row for x in listeners])
+    assert batch.cells == 40
+    listeners[0].ticket.cancel()
+    batch.step()
+    assert batch.rows in ([listeners[1].row], [])
+    assert batch.cells in (3, 0)
+
+
+def test_an_answer_ends_at_an_ending_token_which_it_holds_but_does_not_show(policy):
+    request = make_request(4, 0.5, 8, 0.0, 3)
+    tokens = run_alone(policy, request).token_ids
+    end = tokens[2]
+    listener = Listener(policy, request)
+    listener.row._ends = {end}
+    batch = RunningBatch(policy)
+    batch.join([listener.row])
+    while batch.rows:
+        batch.step()
+    first = tokens.index(end)
+    assert listener.answer.token_ids == tokens[: first + 1]
+    assert listener.answer.text == policy.tokenizer.decode(tokens[:first])
+    assert listener.answer.finish_reason == "stop"
+
+
+def test_stop_texts_cut_the_answer(policy):
+    request = make_request(4, 0.5, 10, 0.0, 4)
+    whole = run_alone(policy, request)
+    words = whole.text.split(" ")
+    stop = f" {words[4]}"
+    stopped = run_alone(policy, make_request(4, 0.5, 10, 0.0, 4, stop=(stop, "nowhere")))
+    assert stopped.text == whole.text[: whole.text.index(stop)]
+    assert stopped.finish_reason == "stop"
+    assert len(stopped.token_ids) <= 5
+    assert whole.finish_reason == "length"
+
+
+def test_choices_differ_and_the_first_does_not_depend_on_how_many_there_are(policy):
+    request = make_request(4, 0.5, 10, 1.5, 4, n=3)
+    listeners = [Listener(policy, request, choice) for choice in range(3)]
+    batch = RunningBatch(policy)
+    batch.join([x.row for x in listeners])
+    while batch.rows:
+        batch.step()
+    # each was told about its own choice
+    answers = [x.gathered.completions()[0][i] for i, x in enumerate(listeners)]
+    assert len({a.token_ids for a in answers}) == 3
+    assert answers[0] == run_alone(policy, make_request(4, 0.5, 10, 1.5, 4))
+
+
+def test_a_row_of_nan_fails_alone(policy, monkeypatch):
+    good, bad = (Listener(policy, make_request(4, 0.5, 6, 0.0, seed)) for seed in (1, 2))
+    batch = RunningBatch(policy)
+    forward = batch._forward
+
+    def spoiled(ids, lengths, cache):
+        logits = forward(ids, lengths, cache)
+        for i, row in enumerate(batch.rows):
+            if row is bad.row:
+                logits[i] = torch.nan
+        return logits
+
+    monkeypatch.setattr(batch, "_forward", spoiled)
+    batch.join([good.row, bad.row])
+    while batch.rows:
+        batch.step()
+    assert good.answer == run_alone(policy, good.row.request)
+    assert "not numbers" in str(bad.failures[0])
+
+
+def test_models_without_positions_are_refused(policy, monkeypatch):
+    monkeypatch.setattr(policy.model.get_base_model(), "forward", lambda input_ids: None)
+    with pytest.raises(ValueError, match="takes no position_ids"):
+        RunningBatch(policy)
