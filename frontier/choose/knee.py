@@ -51,7 +51,7 @@ def find_knee(points: NDArray[np.float64]) -> Knee:
         row = int(total.argmax())
         return Knee(
             row,
-            "has the largest sum of rewards scaled to their ranges; the extreme points span no hyperplane to measure a knee from",
+            "has the largest sum of rewards scaled to their ranges; the extreme points span no hyperplane that faces all objectives",
         )
     beyond = (unit @ solved - 1) / np.linalg.norm(solved)
     if beyond.max() <= FLAT:

@@ -46,7 +46,7 @@ def as_points(points: ArrayLike, what: str = "points", columns: int | None = Non
         raise InputError(
             f"row {row} of the {what} is not finite: {array[row].tolist()}; leave it out or measure it again"
         )
-    return array + 0.0  # -0.0 becomes 0.0, so that two equal points are equal bit for bit as well
+    return array
 
 
 def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:

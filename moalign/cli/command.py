@@ -2,8 +2,9 @@
 
 import dataclasses
 import difflib
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from frontier.errors import InputError
@@ -15,16 +16,15 @@ T = TypeVar("T")
 LISTED = 30
 
 
-def option(help: str, **kwargs: Any) -> Any:
-    """A dataclass field with its help text.
+def about(help: str, *, positional: bool = False, repeat: bool = False) -> dict[str, Any]:
+    """The metadata of a dataclass field that is an option: `field(default=0, metadata=about("..."))`. A field without a default is required.
 
     Args:
         help (`str`): one sentence.
-        **kwargs: `default` or `default_factory` (a field without either is required); `positional=True` for one given without its name;
-            `repeat=True` for a list whose items are given one by one (`--prompt A --prompt B`) and may contain commas.
+        positional (`bool`): given without its name.
+        repeat (`bool`): a list whose items are given one by one (`--prompt A --prompt B`) and may contain commas.
     """
-    metadata = {"help": help} | {key: kwargs.pop(key) for key in ("positional", "repeat") if key in kwargs}
-    return field(metadata=metadata, **kwargs)
+    return {"help": help, "positional": positional, "repeat": repeat}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Command:
                 default = f.default
                 if default is dataclasses.MISSING and f.default_factory is not dataclasses.MISSING:
                     default = f.default_factory()
-                home = next(c for c in section.__mro__ if f.name in c.__dict__.get("__annotations__", {}))
+                home = next(c for c in section.__mro__ if f.name in inspect.get_annotations(c))
                 found[f.name] = Option(f.name, hints[f.name], default, f.metadata, section, home)
         return found
 
@@ -229,9 +229,7 @@ def _typed_name(own: Option) -> str:
     return own.name.upper() if own.positional else f"--{own.name}"
 
 
-def _unknown(
-    what: str, found: str, options: Mapping[str, Option], command: Command, prefix: str = ""
-) -> InputError:
+def _unknown(what: str, found: str, options: Mapping[str, Option], command: Command, prefix: str = "") -> InputError:
     names = [*options, "config"] if prefix else list(options)
     near = difflib.get_close_matches(found, names, n=1)
     suggestion = f" did you mean '{prefix}{near[0]}'?" if near else ""

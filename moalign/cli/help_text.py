@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from moalign.cli.command import Command, Option
 from moalign.cli.console import say
+from moalign.cli.values import is_flag
 
 OURS = ("moalign", "reward_heads", "frontier")
 COLUMN = 30
@@ -37,15 +38,16 @@ def show_command(command: Command, everything: bool = False) -> None:
     required = [f"--{o.name} {kind(o.hint)}" for o in named if o.required]
     usage = " ".join([command.name, *(o.name.upper() for o in positional), *required])
     say(f"usage: moalign {usage} [--config x.yaml] [--field value ...]\n")
-    say(_filled(command.summary) + "\n")
-    for o in positional:
-        _show([o])
+    say(_filled(command.summary))
+    if positional:
+        say()
+        _show(positional)
     own = [o for o in named if o.home.__module__.split(".")[0] in OURS]
     inherited = [o for o in named if o not in own]
     for section in command.sections:
         group = [o for o in own if o.section is section]
         if group:
-            say(f"options ({section.__name__}):")
+            say(f"\noptions ({section.__name__}):")
             _show(group)
     if everything:
         for home in dict.fromkeys(o.home for o in inherited):
@@ -56,7 +58,7 @@ def show_command(command: Command, everything: bool = False) -> None:
         if common:
             say("\ninherited, most used:")
             _show(common)
-        homes = " and ".join(dict.fromkeys(f"{o.home.__module__.split('.')[0]}'s {o.home.__name__}" for o in inherited))
+        homes = " and ".join(dict.fromkeys(f"{o.home.__module__.split('.')[0]}.{o.home.__name__}" for o in inherited))
         say("\n" + _filled(f"{len(inherited) - len(common)} more come from {homes}: --help-all lists them."))
     say("\neverywhere:")
     say("\n".join(_universal()))
@@ -89,7 +91,7 @@ def _show(options: Iterable[Option]) -> None:
             note = "" if o.positional else " (required)"
         else:
             note = f" (default: {_default(o.default)})" if o.default is not None else ""
-        name = o.name.upper() if o.positional else f"--{o.name} {kind(o.hint)}"
+        name = o.name.upper() if o.positional else f"--{o.name}" + ("" if is_flag(o.hint) else f" {kind(o.hint)}")
         say("\n".join(_entry(name, text + note)))
 
 

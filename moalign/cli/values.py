@@ -1,7 +1,7 @@
 """Turn the texts of a command line and the values of a YAML file into what a dataclass field expects, or say what it expects."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -50,7 +50,7 @@ def convert(value: Any, hint: Any) -> Any:
         return _sequence(value, kind, args, hint)
     if kind is dict:
         return _mapping(value, args, hint)
-    converter = {bool: _bool, int: _int, float: _float, str: _text, Path: _path}.get(kind)
+    converter = _PLAIN.get(kind)
     if converter is None:
         raise Mismatch(expected(hint))
     return converter(value)
@@ -209,3 +209,6 @@ def _mapping(value: Any, args: tuple[Any, ...], hint: Any) -> dict[Any, Any]:
         return {name: convert(item, own) for name, item in value.items()}
     except Mismatch as error:
         raise Mismatch(f"values by name, each {error}") from error
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {bool: _bool, int: _int, float: _float, str: _text, Path: _path}

@@ -186,11 +186,11 @@ class Service:
 
     def _encode(self, policy: SteerablePolicy, prompt: Prompt, field: str) -> list[int]:
         if isinstance(prompt, list) and (not prompt or isinstance(prompt[0], int)):
-            return prompt
+            return prompt  # type: ignore[return-value]
         try:
             # Tokenizers in Rust refuse to be used and changed by two threads at once.
             with self._encoding:
-                return policy.encode([prompt])[0]  # type: ignore[list-item]
+                return policy.encode([prompt])[0]
         except InputError as error:
             raise FieldError(field, str(error)) from error
         except TemplateError as error:

@@ -302,6 +302,7 @@ class OnlineTrainer(RLOOTrainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
         super()._save(str(folder), state_dict)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; config.json says the same in the open
         self.policy.normalizer = self.normalizer.to_json() if self.normalizer is not None else None
         write_manifest(folder, self.policy.manifest(folder))
 

@@ -75,6 +75,11 @@ def test_hypervolume_carries_what_it_refers_to(front):
     assert got.n_prompts == 64
 
 
+def test_hypervolume_reports_the_fewest_prompts():
+    mixed = ParetoFront(NAMES, (FrontPoint((1, 0), (0, 0), 64), FrontPoint((0, 1), (0, 0), 8)))
+    assert mixed.hypervolume().n_prompts == 8
+
+
 def test_default_reference_point_counts_the_reference_policy():
     lone = ParetoFront(NAMES, (point((1.0, 1.0)), point((2.0, 0.5))), point((0.0, 0.0)))
     got = lone.hypervolume()

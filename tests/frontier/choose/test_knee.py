@@ -59,3 +59,10 @@ def test_extremes_that_span_no_hyperplane():
     found = find_knee(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.8, 0.9, 0.6]]))
     assert found.row == 2
     assert "span no hyperplane" in found.why
+
+
+def test_a_hyperplane_that_leans_backwards_is_not_used():
+    # Rows 0 to 2 are the extremes and span a plane, but its normal is negative in the third objective: "beyond" it would reward losing that one.
+    found = find_knee(np.array([[1, 0.8, 0], [0.8, 1, 0], [0.95, 0.95, 1], [0, 0.97, 0.5], [0.97, 0, 0.5]]))
+    assert found.row == 2
+    assert "span no hyperplane" in found.why

@@ -1,0 +1,58 @@
+"""The methods of `moalign train METHOD`. A new one is one line here."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from frontier.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is started.
+
+    Args:
+        config (`str`): `module:Class` of its configuration, a `TrainingArguments` dataclass.
+        trainer (`str`): `module:name` of a trainer class, `Trainer(model, reward, config, train_dataset, ...)`, or of a function with the same arguments
+            that returns the trained `SteerablePolicy`.
+        summary (`str`): one sentence for the help.
+    """
+
+    config: str
+    trainer: str
+    summary: str
+
+    def load(self) -> tuple[type, Any]:
+        """The configuration class and the trainer class or function."""
+        return _attribute(self.config), _attribute(self.trainer)
+
+
+METHODS = {
+    "clp": Method(
+        "moalign.methods.clp:CLPConfig",
+        "moalign.methods.clp:CLPTrainer",
+        "One LoRA per objective, mixed by a preference that is sampled per prompt; one run for every trade-off (CLP, arXiv 2407.15762).",
+    ),
+    "rewarded_soups": Method(
+        "moalign.training.online:OnlineConfig",
+        "moalign.methods.rewarded_soups:train_rewarded_soups",
+        "One run per objective, mixed only afterwards; the peer to compare with (Rewarded Soups, arXiv 2306.04488).",
+    ),
+}
+
+
+def find_method(name: str) -> Method:
+    """The method of this name (dashes count as underscores).
+
+    Raises:
+        InputError: there is none; with the nearest name.
+    """
+    key = name.replace("-", "_")
+    if key not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    return METHODS[key]
+
+
+def _attribute(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,68 @@
+"""Guard a run's output folder: no trained work is overwritten unasked, and a run refused for its input leaves nothing behind."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from frontier.errors import InputError
+from moalign.cli.console import is_main_process
+
+RESULTS = ("steer.json", "reward_heads.json", "adapter_config.json", "config.json", "model.safetensors")
+
+
+def check_writable(path: str | Path) -> Path:
+    """The folder, once it can be written to or made.
+
+    Raises:
+        InputError: a file stands in its place, or the rights are missing.
+    """
+    folder = Path(path)
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise InputError(f"output_dir {folder}: {nearest} is a file, expected a folder")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"output_dir {folder}: no right to write in {nearest}")
+    return folder
+
+
+def check_unused(path: str | Path, overwrite: bool, remedy: str = "") -> Path:
+    """The folder, once it holds no result of another run, or overwriting was asked for.
+
+    Args:
+        path (`str` or `Path`): the folder.
+        overwrite (`bool`): go ahead all the same.
+        remedy (`str`, *optional*): another way out, for the message.
+
+    Raises:
+        InputError: it holds a result, or cannot be written to.
+    """
+    folder = check_writable(path)
+    if not overwrite:
+        found = next((name for name in RESULTS if (folder / name).exists()), None)
+        checkpoint = next((p.name for p in sorted(folder.glob("checkpoint-*"))), None)
+        if found or checkpoint:
+            raise InputError(
+                f"output_dir {folder} already holds a result ({found or checkpoint}): name another folder{remedy}, or pass "
+                "--overwrite_output_dir to replace it"
+            )
+    return folder
+
+
+@contextmanager
+def nothing_left_of_refused_input(path: str | Path) -> Iterator[None]:
+    """If the block raises `InputError` before a checkpoint was saved, a folder that it made vanishes again, files that it added to an older one too."""
+    folder = Path(path)
+    made = next((p for p in (*reversed(folder.absolute().parents), folder.absolute()) if not p.exists()), None)
+    before = set(folder.rglob("*")) if folder.exists() else set()
+    try:
+        yield
+    except InputError:
+        if is_main_process() and folder.exists() and not any(set(folder.rglob("checkpoint-*")) - before):
+            if made is not None:
+                shutil.rmtree(made)
+            else:
+                for added in sorted(set(folder.rglob("*")) - before, reverse=True):  # files before their folders
+                    added.rmdir() if added.is_dir() else added.unlink()
+        raise

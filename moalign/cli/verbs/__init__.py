@@ -1,0 +1,1 @@
+"""One module per verb, each with `run(arguments) -> exit code`; imported only when its verb runs."""

@@ -1,0 +1,254 @@
+"""`moalign front`: measure what a policy does at many preferences, draw it, and put the figures on its card."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frontier.errors import InputError
+from moalign.cli.command import Command, about, parse
+from moalign.cli.console import say
+from moalign.cli.output_folder import check_writable
+from moalign.cli.quiet import hide_loading_bars
+from moalign.cli.sources import REWARD_HELP, distinct_prompts, load_normalizer, load_reward, preferences_from_file
+
+if TYPE_CHECKING:
+    from frontier.front import ParetoFront
+    from moalign.bundle import Manifest
+    from moalign.preference import Preference
+    from reward_heads import Normalizer, VectorReward
+
+
+@dataclass
+class FrontOptions:
+    """Options of `moalign front`."""
+
+    bundle: str = field(metadata=about("The bundle to measure.", positional=True))
+    reward: str = field(metadata=about(REWARD_HELP))
+    dataset: str = field(metadata=about("Prompts: any records (.jsonl, .json, .csv, .parquet, .txt, a hub name)."))
+    partitions: int = field(
+        default=5, metadata=about("Cut each edge of the simplex into so many steps; the lattice's points are measured.")
+    )
+    preferences: str | None = field(
+        default=None, metadata=about("A file with one preference a line, instead of the lattice.")
+    )
+    n_prompts: int = field(default=64, metadata=about("How many different prompts, spread evenly over the data."))
+    samples_per_prompt: int = field(default=1, metadata=about("Completions per prompt and preference."))
+    max_new_tokens: int = field(default=64, metadata=about("Longest completion in tokens."))
+    temperature: float = field(default=1.0, metadata=about("Of the sampling; 0 is greedy."))
+    batch_size: int = field(default=128, metadata=about("Completions per batch."))
+    seed: int = field(default=0, metadata=about("Of the sampling."))
+    output_dir: str | None = field(default=None, metadata=about("Where to write, by default into the bundle."))
+    compare: list[str] | None = field(
+        default=None, metadata=about("Other bundles to measure the same way and draw beside it.")
+    )
+    base: str | None = field(default=None, metadata=about("Where the base model lies now, if it moved."))
+    skip_bad_rows: bool = field(
+        default=False, metadata=about("Leave broken rows of the data out, and write them to a side file.")
+    )
+
+
+COMMAND = Command(
+    "front",
+    "Measure a steerable policy at a lattice of preferences, along with the reference policy: mean rewards with standard errors, KL, hypervolume, EUM, MIP "
+    "and their difference. Writes front.json, front.png, front.html (works offline), and the figures into the bundle's model card.",
+    (FrontOptions,),
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure, write, print."""
+    values = parse(COMMAND, arguments)
+    if values is None:
+        return 0
+    options = values.build(FrontOptions)
+    _check(options)
+    from moalign.bundle import read_manifest
+
+    bundles = _labelled([options.bundle, *(options.compare or [])])
+    manifests = {label: read_manifest(path) for label, path in bundles.items()}
+    own, manifest = next(iter(manifests.items()))
+    for label, other in manifests.items():
+        if sorted(other.objectives) != sorted(manifest.objectives):
+            raise InputError(
+                f"bundle {bundles[label]} has the objectives {', '.join(other.objectives)}, {options.bundle} has {', '.join(manifest.objectives)}: "
+                "only fronts over the same objectives compare"
+            )
+    out = check_writable(options.output_dir or options.bundle)
+    preferences = _preferences(options, manifest.objectives)
+    prompts = _prompts(options)
+    hide_loading_bars()
+    from reward_heads import select
+
+    reward = select(load_reward(options.reward), manifest.objectives)
+    normalizer = load_normalizer(manifest.normalizer, manifest.objectives)
+    info = {
+        "dataset": options.dataset,
+        "reward": options.reward,
+        "max_new_tokens": options.max_new_tokens,
+        "temperature": options.temperature,
+        "samples_per_prompt": options.samples_per_prompt,
+        "seed": options.seed,
+    }
+    fronts = {
+        label: _measure(
+            path, manifests[label], manifest.objectives, reward, normalizer, prompts, preferences, options, info
+        )
+        for label, path in bundles.items()
+    }
+    _write(out, fronts, bundle=Path(options.bundle), manifest=manifest)
+    say(fronts[own].table() + "\n")
+    say(figures(fronts))
+    say(f"\nWritten: {out}/front.json, front.png, front.html")
+    return 0
+
+
+def adapters_digest(manifest: "Manifest") -> str:
+    """One sha256 for all adapter files of a bundle: tells whether a front was measured on what the bundle holds now."""
+    return hashlib.sha256(json.dumps(manifest.files, sort_keys=True).encode()).hexdigest()
+
+
+def figures(fronts: "dict[str, ParetoFront]") -> str:
+    """The figures of merit of each front and of the reference policy, with one reference point for all."""
+    from frontier.front import ParetoFront, common_reference_point
+
+    first = next(iter(fronts.values()))
+    place = common_reference_point(*fronts.values())
+    lines = [
+        "hypervolume above " + ", ".join(f"{n} {v:.3f}" for n, v in zip(first.objectives, place, strict=True)) + ":"
+    ]
+    width = max(len("reference policy"), *map(len, fronts))
+    for label, front in fronts.items():
+        lines.append(f"  {label:<{width}}  {front.hypervolume(place).value:.4f}")
+    if first.reference_policy is not None:
+        alone = ParetoFront(first.objectives, (first.reference_policy,))
+        lines.append(f"  {'reference policy':<{width}}  {alone.hypervolume(place).value:.4f}")
+    for label, front in fronts.items():
+        head = f"{label}: " if len(fronts) > 1 else ""
+        lines.append(
+            f"{head}EUM {front.eum():.4f} (best of the set), MIP {front.mip():.4f} (the policy asked for), difference "
+            f"{front.controllability_gap():.4f}"
+        )
+        followed = ", ".join(f"{name} {value:.2f}" for name, value in front.steering().items())
+        lines.append(f"{head}steering (Spearman of weight and reward): {followed}")
+    if first.normalizer is None:
+        lines.append("rewards are in their own units: the bundle has no normaliser")
+    return "\n".join(lines)
+
+
+def _check(options: FrontOptions) -> None:
+    for name in ("partitions", "samples_per_prompt", "max_new_tokens", "batch_size"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name} must be at least 1, found {getattr(options, name)}")
+    if options.n_prompts < 2:
+        raise InputError(f"n_prompts must be at least 2, found {options.n_prompts}: one prompt gives no standard error")
+    if options.temperature < 0:
+        raise InputError(f"temperature must not be negative, found {options.temperature}")
+
+
+def _labelled(paths: Sequence[str]) -> dict[str, str]:
+    """A short, unique label for each bundle: its folder's name, the path where two share it."""
+    names = [Path(path).resolve().name for path in paths]
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise InputError(f"compare: a bundle is named twice in {', '.join(paths)}")
+    return {name if names.count(name) == 1 else path: path for name, path in zip(names, paths, strict=True)}
+
+
+def _preferences(options: FrontOptions, objectives: Sequence[str]) -> "list[Preference]":
+    if options.preferences is not None:
+        return preferences_from_file(options.preferences, objectives)
+    from moalign.preference_sampling import lattice
+
+    return lattice(objectives, options.partitions)
+
+
+def _prompts(options: FrontOptions) -> list[Any]:
+    from moalign.data import read_prompts
+
+    records = read_prompts(options.dataset, skip_bad_rows=options.skip_bad_rows)
+    prompts = distinct_prompts(records.dataset["prompt"], options.n_prompts)
+    if len(prompts) < 2:
+        raise InputError(
+            f"{options.dataset}: a front needs at least 2 different prompts for its standard errors, found {len(prompts)}"
+        )
+    return prompts
+
+
+def _measure(
+    path: str,
+    manifest: "Manifest",
+    objectives: Sequence[str],
+    reward: "VectorReward",
+    normalizer: "Normalizer | None",
+    prompts: list[Any],
+    preferences: "list[Preference]",
+    options: FrontOptions,
+    info: dict[str, Any],
+) -> "ParetoFront":
+    from frontier.front import ParetoFront
+    from moalign.evaluation import measure_front
+    from moalign.policy import SteerablePolicy
+    from reward_heads import select
+
+    policy = SteerablePolicy.from_pretrained(path, base=options.base)
+    order = policy.objectives
+    front = measure_front(
+        policy,
+        select(reward, order),
+        prompts,
+        preferences,
+        normalizer=normalizer.select(order) if normalizer is not None else None,
+        samples_per_prompt=options.samples_per_prompt,
+        source=str(manifest.training.get("method", "steerable")),
+        info=info | {"adapters_sha256": adapters_digest(manifest)},
+        seed=options.seed,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        batch_size=options.batch_size,
+    )
+    if tuple(objectives) == tuple(order):
+        return front
+    return _reordered(front, objectives, ParetoFront, normalizer)
+
+
+def _reordered(
+    front: "ParetoFront", objectives: Sequence[str], of: Any, normalizer: "Normalizer | None"
+) -> "ParetoFront":
+    """The same front with its objectives in another order, so that it compares."""
+    import dataclasses
+
+    at = [front.objectives.index(name) for name in objectives]
+
+    def swap(point: Any) -> Any:
+        return dataclasses.replace(
+            point,
+            rewards=tuple(point.rewards[k] for k in at),
+            standard_error=tuple(point.standard_error[k] for k in at),
+        )
+
+    return of(
+        tuple(objectives),
+        tuple(swap(p) for p in front.points),
+        swap(front.reference_policy) if front.reference_policy is not None else None,
+        normalizer.to_json() if normalizer is not None else None,
+        front.info,
+    )
+
+
+def _write(out: Path, fronts: "dict[str, ParetoFront]", bundle: Path, manifest: "Manifest") -> None:
+    from frontier.atomic import write_text
+    from frontier.plot import front_page, plot_front
+    from moalign.model_card import model_card
+
+    (own, front), *others = fronts.items()
+    drawn: Any = fronts if others else front
+    front.save(out / "front.json")
+    for label, other in others:
+        other.save(out / f"front-{Path(label).name}.json")
+    title = f"Pareto front of {own}"
+    plot_front(drawn, out / "front.png", title=title)
+    front_page(drawn, out / "front.html", title=title)
+    if out.resolve() == bundle.resolve():
+        write_text(out / "README.md", model_card(manifest, front))

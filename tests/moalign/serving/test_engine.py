@@ -1,0 +1,273 @@
+import asyncio
+import random
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moalign.serving.engine import Engine
+from moalign.serving.request import EngineStopped, FieldError, GenerationFailed, GenerationRequest, QueueFull
+
+
+def make_request(seed=0, length=4, max_tokens=8, temperature=0.0, weight=0.5, **more):
+    prompt = random.Random(seed).choices(range(6, 60), k=length)
+    return GenerationRequest(prompt, torch.tensor([weight, 1 - weight]), max_tokens, temperature, seed=seed, **more)
+
+
+def wait_until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+class Gate:
+    """Stops the engine before its forwards until opened."""
+
+    def __init__(self, engine, monkeypatch):
+        self.open = threading.Event()
+        self.reached = threading.Event()
+        self.fail = False
+        forward = engine._batch._forward
+
+        def gated(*args):
+            self.reached.set()
+            assert self.open.wait(20)
+            if self.fail:
+                self.fail = False
+                raise RuntimeError("broken step")
+            return forward(*args)
+
+        monkeypatch.setattr(engine._batch, "_forward", gated)
+
+
+@pytest.fixture
+def gate(engine, monkeypatch):
+    gate = Gate(engine, monkeypatch)
+    yield gate
+    gate.open.set()
+
+
+def test_many_clients_each_get_the_answer_they_get_alone(policy):
+    """Random preferences, prompts, lengths and arrival times; more requests than rows."""
+    rng = random.Random(0)
+    requests = [
+        make_request(
+            seed, rng.randint(1, 30), rng.randint(1, 30), rng.choice([0.0, 0.0, 0.8, 1.4]), rng.uniform(-0.3, 1.3),
+            top_p=rng.choice([1.0, 0.8]), top_k=rng.choice([None, 12]), n=rng.choice([1, 1, 2]),
+        )
+        for seed in range(48)
+    ]  # fmt: skip
+    with Engine(policy, max_batch_size=1) as one_row:
+        alone = one_row.generate(requests)
+
+    async def arrive(engine, request):
+        await asyncio.sleep(rng.uniform(0, 0.4))
+        tokens = [()] * request.n
+        texts = [""] * request.n
+        async for delta in engine.stream(request):
+            tokens[delta.choice] += delta.token_ids
+            texts[delta.choice] += delta.text
+        return list(zip(texts, tokens, strict=True))
+
+    async def everybody(engine):
+        return await asyncio.gather(*(arrive(engine, r) for r in requests))
+
+    with Engine(policy, max_batch_size=7, max_total_tokens=600, max_prefill_tokens=64) as engine:
+        together = asyncio.run(everybody(engine))
+        wait_until(lambda: engine.stats().running == engine.stats().waiting == engine.stats().cache_tokens == 0)
+    assert together == [[(c.text, c.token_ids) for c in answers] for answers in alone]
+
+
+def test_greedy_equals_the_policys_generate(policy, engine):
+    requests = [make_request(seed, 3 + seed, 20, weight=seed / 5) for seed in range(6)]
+    expected = policy.generate_ids(
+        [r.prompt_ids for r in requests], torch.stack([r.weights for r in requests]), max_new_tokens=20, do_sample=False
+    )
+    assert [list(answer.token_ids) for [answer] in engine.generate(requests)] == expected
+
+
+def test_a_late_request_joins_the_running_batch(engine, gate):
+    events = []
+    gate.open.set()
+    first = engine.submit([make_request(1, max_tokens=100)], events.append)
+    wait_until(lambda: events)
+    engine.generate([make_request(2, max_tokens=3)])
+    assert not first.done  # the short one was not held up by the long one
+    wait_until(lambda: first.done)
+    assert engine.stats().tokens == len(events) + 3
+
+
+def test_cancelling_frees_the_row_and_the_queue(engine, gate):
+    running = [engine.submit([make_request(s, max_tokens=100)], lambda e: None) for s in range(1, 4)]
+    gate.reached.wait(10)
+    waiting = engine.submit([make_request(9, n=100)], lambda e: None)
+    with pytest.raises(QueueFull):
+        engine.submit([make_request(10, n=100)], lambda e: None)
+    waiting.cancel()
+    engine.submit([make_request(10, n=100)], lambda e: None).cancel()
+    for ticket in running:
+        ticket.cancel()
+    gate.open.set()
+    wait_until(lambda: engine.stats().running == engine.stats().waiting == 0)
+    assert engine.stats().tokens < 10
+
+
+def test_the_queue_is_bounded_and_takes_all_or_none(policy, monkeypatch):
+    with Engine(policy, max_batch_size=1, max_waiting=3) as engine:
+        gate = Gate(engine, monkeypatch)
+        tickets = [engine.submit([make_request()], lambda e: None)]
+        gate.reached.wait(10)
+        tickets.append(engine.submit([make_request(), make_request()], lambda e: None))
+        with pytest.raises(QueueFull, match=r"2 answers wait already and 3 may \(max_waiting\)"):
+            engine.submit([make_request(), make_request()], lambda e: None)
+        assert engine.stats().waiting == 2
+        with pytest.raises(FieldError, match="n: 4 answers asked for at once .*queues 3"):
+            engine.submit([make_request(n=4)], lambda e: None)
+        gate.open.set()
+        wait_until(lambda: all(t.done for t in tickets))
+
+
+def test_a_failing_step_fails_its_requests_and_the_engine_goes_on(engine, gate, caplog):
+    events = []
+    engine.submit([make_request(1)], events.append)
+    gate.fail = True
+    gate.open.set()
+    wait_until(lambda: events)
+    assert isinstance(events[0], GenerationFailed)
+    assert "broken step" in caplog.text
+    expected = engine.generate([make_request(2)])
+    # while decoding: everything in the batch fails, the next batch is right
+    events.clear()
+    gate.open.clear()
+    gate.reached.clear()
+    tickets = [engine.submit([make_request(s, max_tokens=50)], events.append) for s in (3, 5)]
+    gate.open.set()
+    wait_until(lambda: len(events) > 6)
+    gate.fail = True
+    wait_until(lambda: all(t.done for t in tickets))
+    assert sum(isinstance(e, GenerationFailed) for e in events) == 2
+    assert engine.generate([make_request(2)]) == expected
+
+
+def test_a_failing_listener_hurts_nobody_else(engine, gate):
+    def broken(event):
+        raise RuntimeError("gone")
+
+    ticket = engine.submit([make_request(1, max_tokens=50)], broken)
+    events = []
+    other = engine.submit([make_request(2, max_tokens=6)], events.append)
+    gate.open.set()
+    wait_until(lambda: other.done and ticket.done)
+    assert len(events) == 6
+    assert events[-1].finish_reason == "length"
+
+
+def test_the_cache_bound_holds_and_nothing_starves(policy):
+    with Engine(policy, max_batch_size=16, max_total_tokens=100) as engine:
+        cells, rows = [], []
+        step = engine._batch.step
+
+        def watched():
+            step()
+            cells.append(engine._batch.cells)
+            rows.append(len(engine._batch.rows))
+
+        engine._batch.step = watched
+        requests = [make_request(s, 1 + s % 9, 5 + 5 * (s % 8), weight=0.3) for s in range(30)]
+        answers = engine.generate([*requests, make_request(99, 60, 40)])
+    assert len(answers) == 31
+    assert max(cells) <= 100
+    assert max(rows) > 1
+
+
+def test_closing_drains_then_aborts(policy, monkeypatch):
+    engine = Engine(policy)
+    events = []
+    ticket = engine.submit([make_request(1, max_tokens=30)], events.append)
+    engine.close(drain_seconds=20)
+    assert ticket.done
+    assert events[-1].finish_reason == "length"
+    assert not engine.ready
+    with pytest.raises(EngineStopped, match="shutting down"):
+        engine.submit([make_request()], events.append)
+
+    engine = Engine(policy)
+    gate = Gate(engine, monkeypatch)
+    events.clear()
+    engine.submit([make_request(1)], events.append)
+    gate.reached.wait(10)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    wait_until(lambda: engine._aborting)
+    gate.open.set()
+    closing.join(10)
+    assert isinstance(events[-1], GenerationFailed)
+    assert "before the answer was finished" in str(events[-1])
+
+
+def test_a_dead_thread_is_not_ready_and_leaves_nobody_waiting(engine, monkeypatch):
+    def die(rows):
+        raise SystemExit
+
+    monkeypatch.setattr(engine._batch, "join", die)
+    events = []
+    engine.submit([make_request()], events.append)
+    wait_until(lambda: not engine.ready)
+    assert isinstance(events[0], GenerationFailed)
+    with pytest.raises(EngineStopped, match="has stopped"):
+        engine.submit([make_request()], events.append)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"length": 100, "max_tokens": 29}, r"max_tokens: a prompt of 100 tokens \+ max_tokens 29 = 129 tokens.*128 \(max_pos"),
+        ({"length": 100, "max_tokens": 10}, "cache holds 105"),
+        ({"prompt_ids": [6, 62]}, "prompt: token id 62 is not in the vocabulary, allowed: 0 to 61"),
+        ({"prompt_ids": [-1]}, "prompt: token id -1"),
+        ({"weights": torch.ones(3)}, "preference: 3 weights for 2 objectives"),
+    ],
+)  # fmt: skip
+def test_what_can_never_be_done_is_refused_with_the_field(policy, change, message):
+    fields = {"prompt_ids": [6] * change.pop("length", 1), "weights": torch.ones(2), **change}
+    with Engine(policy, max_total_tokens=105 if "105" in message else 10_000) as engine:
+        with pytest.raises(FieldError, match=message):
+            engine.submit([GenerationRequest(**fields)], lambda e: None)
+        engine.generate([make_request(length=60, max_tokens=45)])  # 105: exactly at the limit
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt_ids", []), ("max_tokens", 0), ("temperature", -0.1), ("temperature", float("nan")), ("top_p", 0.0),
+        ("top_p", 1.1), ("top_k", 0), ("n", 0), ("stop", ("a", "")), ("seed", 2**64), ("weights", torch.tensor([torch.nan])),
+    ],
+)  # fmt: skip
+def test_requests_refuse_bad_values(field, value):
+    fields = {"prompt_ids": [1], "weights": torch.ones(2), field: value}
+    with pytest.raises(FieldError) as error:
+        GenerationRequest(**fields)
+    assert error.value.field == {"prompt_ids": "prompt", "weights": "preference"}.get(field, field)
+
+
+@pytest.mark.parametrize("limit", ["max_batch_size", "max_waiting", "max_total_tokens", "max_prefill_tokens"])
+def test_engine_limits_must_be_positive(policy, limit):
+    with pytest.raises(FieldError, match=f"{limit}: must be at least 1, found 0"):
+        Engine(policy, **{limit: 0})
+
+
+@given(st.integers(-(2**63), 2**64 - 1))
+@settings(deadline=None, max_examples=10)
+def test_seeds_repeat(policy, seed):
+    with Engine(policy) as engine:
+        request = GenerationRequest([6, 7], torch.tensor([0.5, 0.5]), 6, 1.5, seed=seed)
+        assert engine.generate([request]) == engine.generate([request])
+
+
+def test_without_a_seed_answers_differ(policy, engine):
+    requests = [GenerationRequest([6, 7], torch.tensor([0.5, 0.5]), 12, 1.5) for _ in range(4)]
+    assert len({answer.token_ids for [answer] in engine.generate(requests)}) == 4
