@@ -26,7 +26,15 @@ def run_all() -> int:
     failed = []
     for name in names():
         print(f"\n== {name}", flush=True)
-        command = [sys.executable, "-m", f"benchmarks.{name}", "--data", args.data, "--json", str(args.out / f"{name}.json")]
+        command = [
+            sys.executable,
+            "-m",
+            f"benchmarks.{name}",
+            "--data",
+            args.data,
+            "--json",
+            str(args.out / f"{name}.json"),
+        ]
         if subprocess.run(command + ["--quick"] * args.quick, check=False).returncode:
             failed.append(name)
     if failed:

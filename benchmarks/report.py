@@ -69,7 +69,9 @@ def print_table(rows: Sequence[Row]) -> None:
         print("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[5]]))
 
 
-def main(name: str, run: Callable[[argparse.Namespace], list[Row]], options: Sequence[tuple[str, dict[str, Any]]] = ()) -> None:
+def main(
+    name: str, run: Callable[[argparse.Namespace], list[Row]], options: Sequence[tuple[str, dict[str, Any]]] = ()
+) -> None:
     """Parse the common flags, run, print the table, write the JSON.
 
     Args:

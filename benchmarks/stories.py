@@ -1,6 +1,6 @@
 """Steer a real pretrained story teller between sentiment, short sentences and a rich vocabulary, with CLP; compare with Rewarded Soups.
 
-    python -m benchmarks.stories --data ../shared/data --json out.json
+python -m benchmarks.stories --data ../shared/data --json out.json
 """
 
 import argparse
@@ -140,13 +140,36 @@ def rows(summary: dict[str, Any], steps: int) -> list[Row]:
             **volume_row,
             **at_least(volume["soup"], volume["steerable"]),
         ),
-        Row("hypervolume.reference", f"the base model, above ({where})", volume["reference"], "product of reference sd"),
+        Row(
+            "hypervolume.reference", f"the base model, above ({where})", volume["reference"], "product of reference sd"
+        ),
         Row("hypervolume.soup", f"Rewarded Soups, {steps} updates in total", volume["soup"], "product of reference sd"),
-        Row("eum", "mean over the lattice of the best point's utility", summary["eum"], "reference sd", peer="soup", peer_value=summary["soup"]["eum"]),
-        Row("mip", "mean over the lattice of the utility of the point asked for", summary["mip"], "reference sd", peer="soup", peer_value=summary["soup"]["mip"]),
+        Row(
+            "eum",
+            "mean over the lattice of the best point's utility",
+            summary["eum"],
+            "reference sd",
+            peer="soup",
+            peer_value=summary["soup"]["eum"],
+        ),
+        Row(
+            "mip",
+            "mean over the lattice of the utility of the point asked for",
+            summary["mip"],
+            "reference sd",
+            peer="soup",
+            peer_value=summary["soup"]["mip"],
+        ),
         Row("controllability_gap", "EUM - MIP", summary["controllability_gap"], "reference sd"),
         Row("perplexity.ratio", summary["perplexity"]["how"], ratio),
-        Row("seconds.train", "CLP training", summary["seconds_by_stage"]["train"], "s", peer="soups", peer_value=summary["seconds_by_stage"]["train_soup"]),
+        Row(
+            "seconds.train",
+            "CLP training",
+            summary["seconds_by_stage"]["train"],
+            "s",
+            peer="soups",
+            peer_value=summary["seconds_by_stage"]["train_soup"],
+        ),
     ]
     return found
 
@@ -156,8 +179,14 @@ if __name__ == "__main__":
         "stories",
         run,
         [
-            ("--output_dir", {"type": Path, "default": Path("runs/stories"), "help": "where bundle, front and summary go"}),
-            ("--steps", {"type": int, "default": 240, "help": "updates of the steerable policy, and of all soups together"}),
+            (
+                "--output_dir",
+                {"type": Path, "default": Path("runs/stories"), "help": "where bundle, front and summary go"},
+            ),
+            (
+                "--steps",
+                {"type": int, "default": 240, "help": "updates of the steerable policy, and of all soups together"},
+            ),
             ("--learning_rate", {"type": float, "default": 3e-3, "help": "of both"}),
             ("--beta", {"type": float, "default": 0.05, "help": "KL coefficient of both"}),
             ("--seed", {"type": int, "default": 0, "help": "of both"}),

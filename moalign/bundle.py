@@ -65,7 +65,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, with the schema version and how to mix."""
-        return {"schema_version": SCHEMA_VERSION, "mixing": "W0 + sum_k w_k * s_k * B_k @ A_k", **dataclasses.asdict(self)}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "mixing": "W0 + sum_k w_k * s_k * B_k @ A_k",
+            **dataclasses.asdict(self),
+        }
 
 
 def sha256(path: Path) -> str:

@@ -67,14 +67,20 @@ def sample(
         reward (`VectorReward`): scores the completions.
         prompts (`Sequence`): N prompts.
         weights (`Tensor`): `[N, K]`, a zero row being the reference policy.
-        max_new_tokens, temperature, generate_kwargs: of `generate`; temperature 0 is greedy.
+        max_new_tokens (`int`): longest completion.
+        temperature (`float`): of the sampling; 0 is greedy.
         seed (`int`): of the sampling.
         batch_size (`int`): rows per batch.
         progress (`str`, *optional*): label of a progress bar; none without it.
+        **generate_kwargs: further options of `generate`.
     """
     was_training = policy.model.training
     policy.model.eval()
-    options = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {"do_sample": False}
+    options = (
+        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        if temperature > 0
+        else {"do_sample": False}
+    )
     options |= {"max_new_tokens": max_new_tokens, **generate_kwargs}
     texts: list[str] = []
     ratios, reference, tokens = [], [], []
@@ -110,7 +116,13 @@ def _score(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], 
 
 
 def measure_normalizer(
-    policy: SteerablePolicy, reward: VectorReward, prompts: Sequence[Text], *, samples: int = 256, seed: int = 0, **sampling: Any
+    policy: SteerablePolicy,
+    reward: VectorReward,
+    prompts: Sequence[Text],
+    *,
+    samples: int = 256,
+    seed: int = 0,
+    **sampling: Any,
 ) -> Normalizer:
     """Location and scale of each reward on the reference policy's own completions: the unit that weights refer to.
 

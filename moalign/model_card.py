@@ -15,7 +15,9 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
         front (`ParetoFront`, *optional*): the measured front, as a table with its hypervolume.
     """
     base = manifest.base.name_or_path
-    example = ",".join(f"{name}={share}" for name, share in zip(manifest.objectives, _shares(len(manifest.objectives)), strict=True))
+    example = ",".join(
+        f"{name}={share}" for name, share in zip(manifest.objectives, _shares(len(manifest.objectives)), strict=True)
+    )
     lines = [
         "---",
         "library_name: moalign",
@@ -42,7 +44,10 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
         lines += ["## What the weights refer to", ""]
         lines += [f"Rewards are centred and scaled by {manifest.normalizer.get('source', 'the reference policy')}:", ""]
         rows = zip(
-            manifest.objectives, manifest.normalizer.get("location", []), manifest.normalizer.get("scale", []), strict=False
+            manifest.objectives,
+            manifest.normalizer.get("location", []),
+            manifest.normalizer.get("scale", []),
+            strict=False,
         )
         lines += [*_table(("objective", "location", "scale"), [(n, f"{a:.4g}", f"{b:.4g}") for n, a, b in rows]), ""]
     if front is not None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from peft import PeftModel
@@ -135,6 +135,11 @@ class SteerablePolicy:
     # ---- steering
 
     @property
+    def base(self) -> PreTrainedModel:
+        """The model under the adapters."""
+        return cast("PreTrainedModel", self.model.get_base_model())
+
+    @property
     def device(self) -> torch.device:
         """Where inputs have to be."""
         return self.model.device
@@ -150,7 +155,10 @@ class SteerablePolicy:
         Raises:
             InputError: an unknown objective, or as many preferences as are neither 1 nor `rows`.
         """
-        listed = list(preferences) if isinstance(preferences, list | tuple) else [preferences] * rows
+        one = preferences is None or isinstance(preferences, Preference | str | Mapping)
+        listed = (
+            [cast("PreferenceLike | None", preferences)] * rows if one else list(cast("Sequence[Any]", preferences))
+        )
         if len(listed) != rows:
             raise InputError(f"{len(listed)} preferences for {rows} prompts: give one, or one per prompt")
         if not listed:
@@ -187,7 +195,7 @@ class SteerablePolicy:
     @property
     def eos_token_ids(self) -> list[int]:
         """Every token that ends a completion: the tokenizer's and those that the base's generation config declares."""
-        config = self.model.get_base_model().generation_config
+        config = self.base.generation_config
         declared = config.eos_token_id if config is not None else None
         ids = [declared] if isinstance(declared, int) else list(declared or [])
         if self.tokenizer.eos_token_id is not None and self.tokenizer.eos_token_id not in ids:
@@ -260,14 +268,14 @@ class SteerablePolicy:
         """
         weights = self.weights(preferences, len(prompts), strength)
         completions = self.generate_ids(self.encode(prompts), weights, seed, **generate_kwargs)
-        return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in completions]
+        return [str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in completions]
 
     # ---- scoring
 
     def token_log_probs(
         self, prompt_ids: Sequence[Sequence[int]], completion_ids: Sequence[Sequence[int]], weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """log π_w of every completion token: `[B, T]` and its mask `[B, T]` (completions are right-aligned).
+        """Log π_w of every completion token: `[B, T]` and its mask `[B, T]` (completions are right-aligned).
 
         Gradients flow to the adapters unless the caller turns them off.
         """
@@ -289,10 +297,11 @@ class SteerablePolicy:
     def log_probs(
         self, prompts: Sequence[Text], completions: Sequence[str], preferences: Preferences, *, append_eos: bool = True
     ) -> Tensor:
-        """log π_w(y | x) of whole completions, `[B]` in nats, float32 on the CPU.
+        """Log π_w(y | x) of whole completions, `[B]` in nats, float32 on the CPU.
 
         Args:
-            prompts, completions (`Sequence`): B texts (prompts may be conversations).
+            prompts (`Sequence`): B texts or conversations.
+            completions (`Sequence[str]`): B texts, one for each prompt.
             preferences: one, or one per row; `None` is the reference policy.
             append_eos (`bool`, *optional*, defaults to `True`): count the end of the text as part of the completion.
         """
@@ -306,7 +315,7 @@ class SteerablePolicy:
 
     def manifest(self, out: Path) -> Manifest:
         """What `steer.json` says of this policy when saved at `out`."""
-        base = self.model.get_base_model()
+        base = self.base
         own = {n.replace(".base_layer.", "."): t for n, t in base.state_dict().items() if ".lora_" not in n}
         name = str(base.config.name_or_path)
         return Manifest(
@@ -326,7 +335,9 @@ class SteerablePolicy:
         out = Path(out)
         with replace_folder(out) as folder:
             # Embeddings are never trained here, and "auto" would ask the hub for the base's configuration.
-            self.model.save_pretrained(folder, selected_adapters=list(self.objectives), save_embedding_layers=False)
+            self.model.save_pretrained(
+                str(folder), selected_adapters=list(self.objectives), save_embedding_layers=False
+            )
             manifest = self.manifest(out)
             write_manifest(folder, manifest)
             write_text(folder / "README.md", model_card(manifest))
@@ -379,7 +390,9 @@ def _attach(model: PreTrainedModel, adapters: Mapping[str, str | Path]) -> PeftM
                 peft_model.load_adapter(str(path), adapter_name=name)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f"adapter '{name}': cannot load {path} over '{model.config.name_or_path}': {reason}") from error
+            raise InputError(
+                f"adapter '{name}': cannot load {path} over '{model.config.name_or_path}': {reason}"
+            ) from error
     assert peft_model is not None  # callers refuse an empty mapping
     for name, parameter in peft_model.named_parameters():
         if ".lora_" in name and not torch.isfinite(parameter).all():

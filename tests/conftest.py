@@ -83,7 +83,12 @@ def plain_adapters(tmp_path_factory, tiny_base):
     configs = {
         "helpful": LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
         "brief": LoraConfig(
-            r=6, lora_alpha=3, use_rslora=True, target_modules="all-linear", init_lora_weights=False, rank_pattern={"up_proj": 3}
+            r=6,
+            lora_alpha=3,
+            use_rslora=True,
+            target_modules="all-linear",
+            init_lora_weights=False,
+            rank_pattern={"up_proj": 3},
         ),
         "warm": LoraConfig(r=2, lora_alpha=5, target_modules=["down_proj"], init_lora_weights=False, lora_dropout=0.1),
     }

@@ -8,7 +8,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -20,7 +21,7 @@ from torch.nn import functional
 from frontier.errors import InputError
 
 # A context variable and not an attribute of the layers: concurrent requests and threads each see their own weights (peft #804).
-_ACTIVE: ContextVar[Mapping[int, "RowWeights"]] = ContextVar("moalign_row_weights", default={})
+_ACTIVE: ContextVar[Mapping[int, "RowWeights"]] = ContextVar("moalign_row_weights", default=MappingProxyType({}))
 _MIXTURES = itertools.count(1)
 
 
@@ -66,8 +67,8 @@ class RowWeights:
         key = id(layer)
         if key in self._stacks and not torch.is_grad_enabled():
             return self._stacks[key]
-        down = torch.cat([layer.lora_A[name].weight for name in names], dim=0)
-        up = torch.cat([layer.lora_B[name].weight for name in names], dim=1)
+        down = torch.cat([layer.down(name) for name in names], dim=0)
+        up = torch.cat([layer.up(name) for name in names], dim=1)
         if not torch.is_grad_enabled():
             self._stacks[key] = (down, up)
         return down, up
@@ -80,6 +81,14 @@ class SteerableLinear(LoraLinear):
     """
 
     mixture_id: int
+
+    def down(self, name: str) -> nn.Parameter:
+        """A of one adapter, `[r, d_in]`."""
+        return cast("nn.Parameter", self.lora_A[name].weight)
+
+    def up(self, name: str) -> nn.Parameter:
+        """B of one adapter, `[d_out, r]`."""
+        return cast("nn.Parameter", self.lora_B[name].weight)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """`[N, T, d_in]` or `[N, d_in]` to the same with `d_out`: the base layer plus each row's own mixture of the experts.
@@ -103,13 +112,13 @@ class SteerableLinear(LoraLinear):
         names = [name for _, name in present]
         if not names:  # touched only by adapters outside the mixture
             return result
-        dtype = self.lora_A[names[0]].weight.dtype
+        dtype = self.down(names[0]).dtype
         x = x.to(dtype)
         scale = active.scale(experts, x, dtype)
         if self.training and any(not isinstance(self.lora_dropout[name], nn.Identity) for name in names):
             # Each expert has its own dropout mask, as in PEFT, so their inputs differ and cannot share one product.
             parts = [self.lora_A[name](self.lora_dropout[name](x)) for name in names]
-            up = torch.cat([self.lora_B[name].weight for name in names], dim=1)
+            up = torch.cat([self.up(name) for name in names], dim=1)
             delta = functional.linear(torch.cat(parts, dim=-1) * scale, up)
         else:
             down, up = active.stack(self, names)
@@ -147,7 +156,7 @@ class AdapterMixture:
             _check_config(model, name)
         self.id = next(_MIXTURES)
         self.layers: dict[str, SteerableLinear] = {}
-        for path, module in model.base_model.model.named_modules():
+        for path, module in cast("nn.Module", model.base_model.model).named_modules():
             if isinstance(module, LoraLayer):
                 self.layers[path] = self._convert(path, module)
         if not self.layers:
@@ -156,10 +165,14 @@ class AdapterMixture:
     def _convert(self, path: str, module: LoraLayer) -> SteerableLinear:
         if type(module) not in (LoraLinear, SteerableLinear):
             kind = f"{type(module).__module__}.{type(module).__name__}"
-            raise InputError(f"layer '{path}' carries a {kind}: only LoRA on linear layers can be mixed exactly per row")
+            raise InputError(
+                f"layer '{path}' carries a {kind}: only LoRA on linear layers can be mixed exactly per row"
+            )
         variants = {name: type(v).__name__ for name, v in module.lora_variant.items() if name in self.names}
         if variants:
-            raise InputError(f"layer '{path}' uses {variants}: such LoRA variants are not linear in their weight, so no mixture is exact")
+            raise InputError(
+                f"layer '{path}' uses {variants}: such LoRA variants are not linear in their weight, so no mixture is exact"
+            )
         # Changing the class keeps parameters, hooks and names as PEFT made them, and deepcopy and saving keep working.
         module.__class__ = SteerableLinear
         layer: SteerableLinear = module  # type: ignore[assignment]
@@ -179,7 +192,9 @@ class AdapterMixture:
         if weights.dim() == 1:
             weights = weights.unsqueeze(0)
         if weights.dim() != 2 or weights.shape[1] != len(self.names):
-            raise ValueError(f"weights must be [B, {len(self.names)}] for {', '.join(self.names)}, found {tuple(weights.shape)}")
+            raise ValueError(
+                f"weights must be [B, {len(self.names)}] for {', '.join(self.names)}, found {tuple(weights.shape)}"
+            )
         if not torch.isfinite(weights).all():
             raise ValueError(f"weights must be finite, found {weights.tolist()}")
         token = _ACTIVE.set({**_ACTIVE.get(), self.id: RowWeights(self.names, weights)})
@@ -202,14 +217,14 @@ class AdapterMixture:
         used = [(name, w) for name, w in zip(self.names, weights, strict=True) if w != 0 and name in layer.lora_A]
         if not used:
             return None
-        up = torch.cat([layer.lora_B[name].weight.detach() * (w * layer.scaling[name]) for name, w in used], dim=1)
-        return up, torch.cat([layer.lora_A[name].weight.detach() for name, _ in used], dim=0)
+        up = torch.cat([layer.up(name).detach() * (w * layer.scaling[name]) for name, w in used], dim=1)
+        return up, torch.cat([layer.down(name).detach() for name, _ in used], dim=0)
 
     def parameters(self, name: str | None = None) -> list[nn.Parameter]:
         """The A and B matrices of one adapter, or of all K."""
         chosen = self.names if name is None else (name,)
         pairs = [(layer, n) for layer in self.layers.values() for n in chosen if n in layer.lora_A]
-        return [p for layer, n in pairs for p in (layer.lora_A[n].weight, layer.lora_B[n].weight)]
+        return [p for layer, n in pairs for p in (layer.down(n), layer.up(n))]
 
     def train_adapters(self, names: Sequence[str] | None = None) -> None:
         """Let gradients reach these adapters (default: all K) and nothing else in the model."""
@@ -241,4 +256,6 @@ def _check_config(model: PeftModel, name: str) -> None:
     }
     found = [field for field, used in refused.items() if used]
     if found:
-        raise InputError(f"adapter '{name}' uses {', '.join(found)}, whose weighted sum is not W0 + Σ w·s·B·A: train it as plain LoRA")
+        raise InputError(
+            f"adapter '{name}' uses {', '.join(found)}, whose weighted sum is not W0 + Σ w·s·B·A: train it as plain LoRA"
+        )

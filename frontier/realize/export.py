@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from peft import LoraConfig
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from frontier.atomic import replace_folder, write_text
 from frontier.realize.adapters import AdapterMixture
@@ -29,9 +31,9 @@ def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Pa
     for path, layer in mixture.layers.items():
         factors = mixture.factors(path, weights)
         if factors is None:  # a LoRA folder must hold every target layer, so that no reader reports missing keys
-            first = next(iter(layer.lora_A.values())).weight
-            last = next(iter(layer.lora_B.values())).weight
-            factors = last.new_zeros(last.shape[0], 1), first.new_zeros(1, first.shape[1])
+            name = next(iter(layer.lora_A))
+            d_out, d_in = layer.up(name).shape[0], layer.down(name).shape[1]
+            factors = torch.zeros(d_out, 1), torch.zeros(1, d_in)
         up, down = factors
         ranks[path] = down.shape[0]
         tensors[f"base_model.model.{path}.lora_A.weight"] = down.contiguous().cpu()
@@ -42,7 +44,7 @@ def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Pa
 
 
 def _lora_config(mixture: AdapterMixture, ranks: dict[str, int]) -> dict[str, Any]:
-    first = mixture.model.peft_config[mixture.names[0]]
+    first = cast("LoraConfig", mixture.model.peft_config[mixture.names[0]])
     usual = max(ranks.values())
     # Anchored full paths: a bare suffix would also match "layers.11" for "layers.1".
     unusual = {f"^{re.escape(path)}$": rank for path, rank in ranks.items() if rank != usual}
@@ -70,7 +72,7 @@ def merged_state_dict(mixture: AdapterMixture, weights: Sequence[float]) -> dict
     ΔW is summed in float64 and rounded once to the base's dtype.
     """
     merged: dict[str, Tensor] = {}
-    for name, tensor in mixture.model.base_model.model.state_dict().items():
+    for name, tensor in cast("nn.Module", mixture.model.base_model.model).state_dict().items():
         if ".lora_" in name:
             continue
         path, _, leaf = name.rpartition(".base_layer.")
@@ -96,6 +98,6 @@ def export_merged(mixture: AdapterMixture, weights: Sequence[float], out: str | 
         weights (`Sequence[float]`): K weights.
         out (`str` or `Path`): the folder to write; it appears only when complete.
     """
-    base = mixture.model.get_base_model()
+    base = cast("PreTrainedModel", mixture.model.get_base_model())
     with replace_folder(out) as folder:
         base.save_pretrained(folder, state_dict=merged_state_dict(mixture, weights))

@@ -7,6 +7,7 @@ An exception of any other kind is a bug of ours and shows its traceback.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("moalign: interrupted\n")
         return 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has what it wanted; Python's own farewell must not fail on the closed pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _run(arguments: list[str]) -> int:

@@ -100,6 +100,8 @@ def _default(value: Any) -> str:
         value = value.value
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
     return "''" if value == "" else str(value)
 
 

@@ -53,7 +53,9 @@ def check_objective_names(objectives: Sequence[str]) -> None:
                 "that PEFT and TRL use themselves"
             )
         if "lora_" in name:
-            raise InputError(f"objective '{name}' contains 'lora_', which PEFT uses to tell its parameters from the model's")
+            raise InputError(
+                f"objective '{name}' contains 'lora_', which PEFT uses to tell its parameters from the model's"
+            )
     twice = [name for name in objectives if list(objectives).count(name) > 1]
     if twice:
         raise InputError(f"objective '{twice[0]}' is given twice")

@@ -145,7 +145,18 @@ def _clear(out: Path, overwrite: bool) -> None:
     """Make room for a new run, and never delete what the demo did not make."""
     if not out.exists() or not any(out.iterdir()):
         return
-    ours = {"language_model", "reward", "policy", "soup", "config.json", SUMMARY, "front.json", "front.png", "front.html", "pairs.jsonl"}
+    ours = {
+        "language_model",
+        "reward",
+        "policy",
+        "soup",
+        "config.json",
+        SUMMARY,
+        "front.json",
+        "front.png",
+        "front.html",
+        "pairs.jsonl",
+    }
     foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
     if foreign or not overwrite:
         what = f"holds {', '.join(foreign[:3])}, which no demo made" if foreign else "holds an earlier demo"
@@ -253,6 +264,6 @@ def _farewell(out: Path, summary: dict[str, Any]) -> None:
         f"\nDone in {summary['seconds']:.0f} s. Look at {out / 'front.html'}, then serve the policy:\n\n"
         f"  moalign serve {out / 'policy'}\n"
         "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        f"    -d '{{\"model\": \"policy\", \"preference\": {example}, \"messages\": "
+        f'    -d \'{{"model": "policy", "preference": {example}, "messages": '
         '[{"role": "user", "content": "Hi, this is Anna. My blue lamp arrived broken on Monday. What can I do?"}]}\'\n'
     )

@@ -46,7 +46,12 @@ class Sweep:
     seed: int = 1
 
     def measure(
-        self, policy: SteerablePolicy, reward: VectorReward, normalizer: Normalizer, truth: VectorReward | None, source: str
+        self,
+        policy: SteerablePolicy,
+        reward: VectorReward,
+        normalizer: Normalizer,
+        truth: VectorReward | None,
+        source: str,
     ) -> ParetoFront:
         """The front of a policy in normalised rewards; `truth` is recorded along with it."""
         return measure_front(
@@ -77,7 +82,7 @@ def train_clp(
     trainer = CLPTrainer(base, reward, config, Dataset.from_dict({"prompt": list(prompts)}))
     trainer.train()
     trainer.save_model()
-    trainer.model.eval()
+    trainer.policy.model.eval()
     assert trainer.normalizer is not None  # train() measures it
     return trainer.policy, trainer.normalizer
 
@@ -89,17 +94,16 @@ def train_soups(
     dataset = Dataset.from_dict({"prompt": list(prompts)})
     policy = train_rewarded_soups(base, reward, config, dataset, normalizer=normalizer)
     policy.model.eval()
-    policy.save_pretrained(config.output_dir)
+    policy.save_pretrained(str(config.output_dir))
     return policy
 
 
-def write_front(folder: Path, front: ParetoFront, picks: Mapping[str, Selection], title: str, **others: ParetoFront) -> None:
+def write_front(folder: Path, front: ParetoFront, picks: Mapping[str, Selection], title: str) -> None:
     """`front.json`, `front.png` and `front.html` in the bundle, and the front in its model card."""
     front.save(folder / "front.json")
-    drawn = {"steerable": front, **others} if others else front
-    marked = None if others else {name: selection.index for name, selection in picks.items()}
-    plot_front(drawn, folder / "front.png", title=title, picks=marked)
-    front_page(drawn, folder / "front.html", title=title, picks=marked)
+    marked = {name: selection.index for name, selection in picks.items()}
+    plot_front(front, folder / "front.png", title=title, picks=marked)
+    front_page(front, folder / "front.html", title=title, picks=marked)
     write_text(folder / "README.md", model_card(read_manifest(folder), front))
 
 
@@ -167,13 +171,13 @@ def perplexity_figures(front: ParetoFront) -> dict[str, Any]:
     }
 
 
-def compare_soup(front: ParetoFront, soup: ParetoFront) -> tuple[dict[str, Any], list[float]]:
+def compare_soup(front: ParetoFront, soup: ParetoFront) -> dict[str, Any]:
     """Hypervolumes of steerable policy, soup and reference above one common reference point."""
     point = [float(v) for v in common_reference_point(front, soup)]
     figures = front_figures(front, point)
     figures["hypervolume"]["soup"] = soup.hypervolume(point).value
     figures["soup"] = {"eum": soup.eum(), "mip": soup.mip(), "steering": soup.steering()}
-    return figures, point
+    return figures
 
 
 def steer_and_measure(
@@ -210,9 +214,11 @@ def steer_and_measure(
     trained = time.perf_counter()
     say("Sweeping the front ...")
     front = sweep.measure(policy, reward, normalizer, truth, "steerable")
+    picks = three_picks(front)
+    folder = Path(str(config.output_dir))
+    write_front(folder, front, picks, title)
     judged = _in_truth(front, truth)
     figures = front_figures(judged)
-    others: dict[str, ParetoFront] = {}
     seconds = {"train": trained - started, "front": time.perf_counter() - trained}
     if soup_config is not None:
         say("Training the peer, Rewarded Soups (exact ΔW), with as many updates in total ...")
@@ -220,14 +226,11 @@ def steer_and_measure(
         soup_policy = train_soups(base, reward, prompts, soup_config, normalizer)
         seconds["train_soup"] = time.perf_counter() - began
         soup = sweep.measure(soup_policy, reward, normalizer, truth, "soup")
-        soup.save(Path(soup_config.output_dir) / "front.json")
-        others["soup"] = soup
-        figures, _ = compare_soup(judged, _in_truth(soup, truth))
-    picks = three_picks(front)
-    folder = Path(config.output_dir)
-    write_front(folder, front, picks, title)
-    if others:
-        plot_front({"steerable": front, **others}, folder / "compare.png", title=f"{title}: steerable policy and soup")
+        soup.save(Path(str(soup_config.output_dir)) / "front.json")
+        figures = compare_soup(judged, _in_truth(soup, truth))
+        both, caption = {"steerable": front, "soup": soup}, f"{title}: one steerable policy and Rewarded Soups"
+        plot_front(both, folder / "compare.png", title=caption)
+        front_page(both, folder / "compare.html", title=caption)
     if truth is not None:
         figures["learned"] = front_figures(front)
     options = {"max_new_tokens": sweep.max_new_tokens, **sweep.generate_kwargs}
@@ -268,7 +271,10 @@ def print_summary(summary: Mapping[str, Any], printer: Callable[[str], None] = s
         weights = ", ".join(f"{k}={v:.2f}" for k, v in chosen["preference"]["weights"].items())
         rewards = ", ".join(f"{k} {v:.2f} ± {chosen['standard_error'][k]:.2f}" for k, v in chosen["rewards"].items())
         printer(f"  {name}: weights {weights}; expected rewards {rewards}")
-    printer("\nSteering (Spearman of weight and mean reward): " + ", ".join(f"{k} {v:.3f}" for k, v in summary["steering"].items()))
+    printer(
+        "\nSteering (Spearman of weight and mean reward): "
+        + ", ".join(f"{k} {v:.3f}" for k, v in summary["steering"].items())
+    )
     volumes = {k: v for k, v in summary["hypervolume"].items() if isinstance(v, float)}
     printer("Hypervolume: " + ", ".join(f"{k} {v:.3g}" for k, v in volumes.items()))
     printer(

@@ -20,9 +20,9 @@ from functools import lru_cache
 
 from frontier.errors import InputError
 
-NAMES = tuple("Anna Ben Clara David Emma Felix Grace Henry Iris Jack Leo Mia Noah Olga Paul Rosa Sam Tara Victor Zoe".split())
-COLOURS = tuple("red blue green black white grey yellow brown".split())
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday".split())
+NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack", "Leo", "Mia", "Noah", "Olga", "Paul", "Rosa", "Sam", "Tara", "Victor", "Zoe")
+COLOURS = ("red", "blue", "green", "black", "white", "grey", "yellow", "brown")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 ELECTRIC = ("lamp", "kettle", "clock", "radio", "toaster", "heater")
 FURNITURE = ("chair", "desk", "shelf", "mirror", "stool", "bench")
 CLOTHES = ("jacket", "sweater", "shirt", "coat", "dress", "hat", "skirt", "hoodie")
@@ -40,25 +40,25 @@ QUESTIONS = ("What can I do?", "Can you help me?", "What happens now?", "Please 
 FACTS = {
     "new one": ("We will send a new {item}.", "A new {item} ships today."),
     "three days": ("It will arrive in three days.", "Delivery takes three days."),
-    "return label": ("We will email a return label.", "A return label comes by email."),
-    "keep box": ("Please keep the box.", "Do not throw the box away."),
+    "return label": ("We will email a return label.", "A {item} label comes by email."),
+    "keep box": ("Please keep the {item} box.", "Do not throw the box away."),
     "collected": ("A courier will collect your {item}.", "The courier picks the {item} up."),
     "free": ("This costs you nothing.", "We pay for the postage."),
-    "to card": ("The refund goes to your card.", "We will refund your card."),
+    "to card": ("The refund goes to your card.", "We will refund the {item}."),
     "five days": ("Refunds take five days.", "Expect the money in five days."),
-    "tracing": ("We are tracing your {item} now.", "We asked the courier about it."),
+    "tracing": ("We are tracing your {item} now.", "The courier has the {item}."),
     "photo": ("Please send us a photo.", "A photo of the {item} helps."),
-    "repair": ("We can repair your {item}.", "Our workshop repairs it."),
+    "repair": ("We can repair your {item}.", "Our workshop repairs the {item}."),
     "size chart": ("Our size chart is online.", "Please check the size chart."),
     "other size": ("We will send another size.", "We will swap the {item}."),
     "right colour": ("The right {item} ships today.", "We will send the right colour."),
     "keep wrong one": ("You may keep the wrong one.", "You can keep this {item} too."),
-    "stopped": ("We have stopped your order.", "Your {item} will not ship."),
+    "stopped": ("We stopped the {item} order.", "Your {item} will not ship."),
     "missing part": ("We will post the missing part.", "The missing part ships today."),
-    "manual": ("The manual is on our website.", "You can download the manual."),
-    "no tools": ("It fits without any tools.", "You need no tools for it."),
+    "manual": ("The manual is on our website.", "The {item} manual is online."),
+    "no tools": ("It fits without any tools.", "The {item} needs no tools."),
     "warranty": ("Your {item} has a warranty.", "The warranty lasts two years."),
-    "plug": ("Please try another plug.", "Please check the plug first."),
+    "plug": ("Please try another plug.", "Please check the {item} plug."),
     "address": ("Please confirm your address.", "Tell us your address again."),
     "order number": ("Please send your order number.", "We need your order number."),
     "received": ("We have received your {item}.", "Your {item} reached us safely."),

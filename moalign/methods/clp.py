@@ -11,7 +11,9 @@ class CLPConfig(OnlineConfig):
 
     kl_mixing: bool = field(
         default=False,
-        metadata={"help": "Sample the KL weight alpha per prompt as well, and mix the reference's weights in by alpha."},
+        metadata={
+            "help": "Sample the KL weight alpha per prompt as well, and mix the reference's weights in by alpha."
+        },
     )
     alpha_min: float = field(default=0.05, metadata={"help": "Lower end of the sampled KL weight (kl_mixing)."})
     alpha_max: float = field(default=0.5, metadata={"help": "Upper end of the sampled KL weight (kl_mixing)."})

@@ -39,9 +39,12 @@ def train_rewarded_soups(
 
     Args:
         model: base model or a `SteerablePolicy` with fresh adapters.
-        reward, train_dataset, normalizer, kwargs: as for `OnlineTrainer`.
+        reward (`VectorReward`): as for `OnlineTrainer`.
         args (`OnlineConfig`): of all K runs together; each gets `max_steps / K` updates and `OUTPUT/OBJECTIVE` as its folder.
+        train_dataset (`datasets.Dataset`): with a `prompt` column.
+        normalizer (`Normalizer`, *optional*): measured by the first run by default.
         objectives (`Sequence[str]`, *optional*): train only these.
+        **kwargs: passed to each trainer.
 
     Returns:
         `SteerablePolicy`: its adapters are the K policies, its mixtures the soups.
@@ -51,7 +54,7 @@ def train_rewarded_soups(
     for name in chosen:
         own = dataclasses.replace(
             args,
-            output_dir=str(Path(args.output_dir) / name),
+            output_dir=str(Path(str(args.output_dir)) / name),
             max_steps=args.max_steps // len(chosen),
             preference=str(Preference.only(name)),
             # The derived one of these two would be taken for a second, conflicting setting.

@@ -22,6 +22,8 @@ class Linear:
         known = ~rewards.isnan()
         total = weights.abs().sum(-1)
         present = (weights.abs() * known).sum(-1)
-        scale = torch.where(present > 0, total / present.clamp(min=torch.finfo(rewards.dtype).tiny), torch.zeros_like(total))
+        scale = torch.where(
+            present > 0, total / present.clamp(min=torch.finfo(rewards.dtype).tiny), torch.zeros_like(total)
+        )
         value = scale * (weights * rewards.nan_to_num()).sum(-1)
         return value.masked_fill(~known.any(-1), torch.nan)

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from moalign.policy import SteerablePolicy
-
 try:
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -19,7 +17,8 @@ except ModuleNotFoundError as missing:
 
     raise InputError(f"serving needs the package '{missing.name}': pip install 'moalign[serve]'") from missing
 
-from moalign.serving.body_limit import BodyLimit
+from moalign.policy import SteerablePolicy
+from moalign.serving.body_guard import BodyGuard
 from moalign.serving.engine import DeltaStream
 from moalign.serving.errors import ApiError, add_error_handlers, as_api_error
 from moalign.serving.formats import AnswerFormat
@@ -59,7 +58,7 @@ def create_app(
 
     app = FastAPI(title="moalign", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
+    app.add_middleware(BodyGuard, max_bytes=service.limits.max_body_bytes)
     add_error_handlers(app)
     _add_health(app, service)
     _add_models(app, service)

@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, LoraModel, PeftModel
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -116,6 +116,7 @@ class OnlineTrainer(RLOOTrainer):
 
     _tag_names = ["moalign", "rloo"]  # noqa: RUF012 - TRL's own attribute
     method = "online"
+    args: OnlineConfig
     paper: str | None = None
 
     def __init__(
@@ -158,9 +159,8 @@ class OnlineTrainer(RLOOTrainer):
         )
         peft_model.delete_adapter("ref")
         del peft_model.peft_config["default"]
-        peft_model.base_model.set_adapter(list(self.policy.objectives))
-        self.policy.mixture.train_adapters(adapters)
-        self.ref_model = _Reference()
+        self._activate()
+        self.ref_model: Any = _Reference()
         # The scalarized value sits in the last column: the others are logged by TRL, unweighted.
         self.reward_weights = torch.tensor([0.0] * len(reward.objectives) + [1.0])
         if args.gradient_checkpointing:
@@ -168,6 +168,15 @@ class OnlineTrainer(RLOOTrainer):
             peft_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
             args.gradient_checkpointing = False  # else Trainer would enable it again without the context
         watch(self)
+
+    def _activate(self) -> None:
+        """All adapters take part in every forward; gradients reach those that this run trains."""
+        cast("LoraModel", self.policy.model.base_model).set_adapter(list(self.policy.objectives))
+        self.policy.mixture.train_adapters(self.trained_adapters)
+
+    def _group_size(self) -> int:
+        """Completions per prompt in the present mode."""
+        return cast("int", self.num_generations if self.policy.model.training else self.num_generations_eval)
 
     @staticmethod
     def alpha_range(args: Any) -> tuple[float, float] | None:
@@ -177,8 +186,7 @@ class OnlineTrainer(RLOOTrainer):
     # ---- rollouts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        training = self.model.training
-        group = self.num_generations if training else self.num_generations_eval
+        group = self._group_size()
         total = len(inputs) * self.accelerator.num_processes
         # Every process draws the whole batch from the same generator and takes its own rows, so that they agree on each group.
         everyone = self.sampler.sample(total // group, group)
@@ -209,7 +217,9 @@ class OnlineTrainer(RLOOTrainer):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if batch_size is None:  # the loss: one chunk, steered by `compute_loss`
-            return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **kwargs)
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **kwargs
+            )
         rows = self._rows()
         is_reference = isinstance(model, _Reference)
         weights = torch.zeros_like(rows.weights) if is_reference else rows.mixture_weights
@@ -237,7 +247,9 @@ class OnlineTrainer(RLOOTrainer):
         vector = rewards[:, :-1]
         if vector.isinf().any():
             column = int(vector.isinf().any(0).nonzero()[0])
-            raise InputError(f"reward '{self.reward.objectives[column]}' is infinite for a completion: rewards must be finite, or NaN where unknown")
+            raise InputError(
+                f"reward '{self.reward.objectives[column]}' is infinite for a completion: rewards must be finite, or NaN where unknown"
+            )
         rows = self._rows()
         weights = gather(rows.weights.to(rewards.device))
         alpha = gather(rows.alpha.to(rewards.device))
@@ -248,8 +260,7 @@ class OnlineTrainer(RLOOTrainer):
 
     def _log_steering(self, weights: Tensor, rewards: Tensor) -> None:
         """Spearman between w_k and r_k over the prompt groups of the batch, and the steering error 1 − its mean over objectives."""
-        mode = "train" if self.model.training else "eval"
-        group = self.num_generations if mode == "train" else self.num_generations_eval
+        mode, group = "train" if self.policy.model.training else "eval", self._group_size()
         asked = weights[::group].cpu()
         got = rewards.view(-1, group, rewards.shape[1]).nanmean(1).cpu()
         values = []
@@ -269,21 +280,21 @@ class OnlineTrainer(RLOOTrainer):
 
     # ---- the run
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Measure the normaliser on the reference policy (unless resuming, which restores it), then train."""
-        write_config(self.args.output_dir, self.args.to_dict() | {"method": self.method})
+        write_config(str(self.args.output_dir), self.args.to_dict() | {"method": self.method})
         if self.normalizer is None and self.args.normalize_rewards and not resume_from_checkpoint:
             self.normalizer = measure_normalizer(
                 self.policy,
                 self.reward,
-                self.train_dataset["prompt"],
+                cast("Dataset", self.train_dataset)["prompt"],
                 samples=self.args.normalizer_samples,
                 max_new_tokens=self.max_completion_length,
                 temperature=self.temperature,
                 seed=self.args.seed,
             )
         self.policy.training = self.describe()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def describe(self) -> dict[str, Any]:
         """What `steer.json` and the model card say of the training."""
@@ -300,7 +311,7 @@ class OnlineTrainer(RLOOTrainer):
         }
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(str(output_dir or self.args.output_dir))
         super()._save(str(folder), state_dict)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; config.json says the same in the open
         self.policy.normalizer = self.normalizer.to_json() if self.normalizer is not None else None
@@ -309,7 +320,7 @@ class OnlineTrainer(RLOOTrainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write moalign's card, which knows objectives and normaliser, where TRL would write its own."""
         if self.is_world_process_zero():
-            folder = Path(self.args.output_dir)
+            folder = Path(str(self.args.output_dir))
             write_text(folder / "README.md", model_card(self.policy.manifest(folder)))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -331,15 +342,16 @@ class OnlineTrainer(RLOOTrainer):
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(*args, **kwargs)
         # Trainer leaves one adapter active and trainable; ours are trained together.
-        self.policy.model.base_model.set_adapter(list(self.policy.objectives))
-        self.policy.mixture.train_adapters(self.trained_adapters)
+        self._activate()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             path = Path(checkpoint) / STATE
             if not path.is_file():
-                raise InputError(f"{checkpoint} has no {STATE}: it was not written by moalign and cannot be resumed exactly")
+                raise InputError(
+                    f"{checkpoint} has no {STATE}: it was not written by moalign and cannot be resumed exactly"
+                )
             state = json.loads(path.read_text(encoding="utf-8"))
             self.sampler.restore(state["sampler"])
             if state["normalizer"] is not None:

@@ -20,7 +20,7 @@ class MetricsFile(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Keep the lines up to the step that training starts from."""
-        path = Path(args.output_dir) / METRICS
+        path = Path(str(args.output_dir)) / METRICS
         if state.is_world_process_zero:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and state.global_step else []
             kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
@@ -37,7 +37,7 @@ class MetricsFile(TrainerCallback):
         """One JSON object a line, `step` first; numbers that are not finite become null."""
         if state.is_world_process_zero and logs:
             line = {"step": state.global_step} | {name: _finite(value) for name, value in logs.items()}
-            with (Path(args.output_dir) / METRICS).open("a", encoding="utf-8") as file:
+            with (Path(str(args.output_dir)) / METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 

@@ -42,7 +42,11 @@ def test_replace_folder_keeps_other_files_of_an_existing_folder(tmp_path):
 
 
 def test_replace_folder_leaves_nothing_when_it_fails(tmp_path):
-    with pytest.raises(RuntimeError), replace_folder(tmp_path / "bundle") as folder:
-        (folder / "a").write_text("half")
-        raise RuntimeError
+    def write_half():
+        with replace_folder(tmp_path / "bundle") as folder:
+            (folder / "a").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert list(tmp_path.iterdir()) == []

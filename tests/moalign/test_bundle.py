@@ -12,7 +12,9 @@ def folder(tmp_path):
     for name in ("helpful", "brief"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "adapter_config.json").write_text("{}")
-    write_manifest(tmp_path, Manifest(("helpful", "brief"), BaseModel("some/model", "d1", "abc"), training={"method": "clp"}))
+    write_manifest(
+        tmp_path, Manifest(("helpful", "brief"), BaseModel("some/model", "d1", "abc"), training={"method": "clp"})
+    )
     return tmp_path
 
 

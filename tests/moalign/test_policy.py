@@ -39,7 +39,7 @@ def test_log_probs_are_those_of_weights_summed_by_hand(policy, tiny_base, plain_
 
     model = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
     parameters = dict(model.named_parameters())
-    for (name, folder), w in zip(plain_adapters.items(), weights, strict=True):
+    for (_name, folder), w in zip(plain_adapters.items(), weights, strict=True):
         tensors = load_file(folder / "adapter_model.safetensors")
         config = json.loads((folder / "adapter_config.json").read_text())
         for key in [k for k in tensors if "lora_A" in k]:
@@ -66,7 +66,9 @@ def test_one_preference_per_row_is_each_alone(policy):
     assert len(set(policy.generate([PROMPTS[0]] * 3, ["helpful=1.0", "brief=1.0", "warm=1.0"], **GREEDY))) > 1
     scores = policy.log_probs(PROMPTS, COMPLETIONS, preferences)
     for i in range(3):
-        assert_close(scores[i : i + 1], policy.log_probs([PROMPTS[i]], [COMPLETIONS[i]], preferences[i]), atol=1e-5, rtol=1e-6)
+        assert_close(
+            scores[i : i + 1], policy.log_probs([PROMPTS[i]], [COMPLETIONS[i]], preferences[i]), atol=1e-5, rtol=1e-6
+        )
 
 
 def test_none_is_the_reference_policy(policy, tiny_base):
@@ -150,13 +152,13 @@ def test_altered_adapter_is_refused(bundle):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(InputError, match="brief/adapter_model.safetensors' was altered"):
+    with pytest.raises(InputError, match=r"brief/adapter_model.safetensors' was altered"):
         SteerablePolicy.from_pretrained(bundle)
 
 
 def test_missing_adapter_file_is_named(bundle):
     (bundle / "warm" / "adapter_config.json").unlink()
-    with pytest.raises(InputError, match="'warm/adapter_config.json' is missing"):
+    with pytest.raises(InputError, match=r"'warm/adapter_config.json' is missing"):
         SteerablePolicy.from_pretrained(bundle)
 
 

@@ -40,18 +40,22 @@ class RewardOptions:
     overwrite_output_dir: bool = field(default=False, metadata=about("Replace a result that output_dir already holds."))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Train, write the reward model, its resolved config and metrics, print the accuracies."""
+def command() -> Command:
+    """The verb with the trainer's settings."""
     from reward_heads import RewardHeadsConfig
 
-    command = Command(
+    return Command(
         "reward",
         "Train one reward head per objective on pairs (which completion is better) and ratings (how good it is); any label may be missing. The result is an "
         "ordinary sequence-classification model.",
         (RewardOptions, RewardHeadsConfig),
         common=COMMON,
     )
-    values = parse(command, arguments)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train, write the reward model, its resolved config and metrics, print the accuracies."""
+    values = parse(command(), arguments)
     if values is None:
         return 0
     options = values.build(RewardOptions)

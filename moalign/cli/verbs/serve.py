@@ -1,12 +1,9 @@
 """`moalign serve`: a bundle over HTTP, with a preference per request."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from frontier.errors import InputError
 from moalign.cli.command import Command, about, parse
-from moalign.cli.quiet import hide_loading_bars
 
 
 @dataclass
@@ -18,11 +15,6 @@ class ServeOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until stopped."""
-    for package in ("fastapi", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(
-                f"moalign serve needs {package}: install moalign with its extra, `pip install 'moalign[serve]'`"
-            )
     from moalign.serving.run import ServeConfig, serve
 
     command = Command(
@@ -34,10 +26,5 @@ def run(arguments: Sequence[str]) -> int:
     values = parse(command, arguments)
     if values is None:
         return 0
-    from moalign.bundle import read_manifest
-
-    options = values.build(ServeOptions)
-    read_manifest(options.bundle)  # a damaged bundle is refused before anything listens
-    hide_loading_bars()
-    serve(options.bundle, values.build(ServeConfig))
+    serve(values.build(ServeOptions).bundle, values.build(ServeConfig))
     return 0

@@ -53,6 +53,17 @@ class TrainOptions:
     overwrite_output_dir: bool = field(default=False, metadata=about("Replace a result that output_dir already holds."))
 
 
+def command(name: str) -> Command:
+    """The verb with the settings of a method.
+
+    Raises:
+        InputError: no such method.
+    """
+    method = find_method(name)
+    config_class, _ = method.load()
+    return Command(f"train {name.replace('-', '_')}", method.summary, (TrainOptions, config_class), common=COMMON)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Train, and write the bundle, its card, the resolved config and the metrics."""
     if not arguments or arguments[0].startswith("-"):
@@ -65,11 +76,8 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(
             f"moalign train needs a method first: {', '.join(METHODS)}, as in `moalign train clp --config clp.yaml`"
         )
-    method = find_method(arguments[0])
-    config_class, trainer_class = method.load()
-    name = arguments[0].replace("-", "_")
-    command = Command(f"train {name}", method.summary, (TrainOptions, config_class), common=COMMON)
-    values = parse(command, arguments[1:])
+    config_class, trainer_class = find_method(arguments[0]).load()
+    values = parse(command(arguments[0]), arguments[1:])
     if values is None:
         return 0
     options = values.build(TrainOptions)

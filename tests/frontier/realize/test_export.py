@@ -52,7 +52,9 @@ def test_exporting_leaves_the_live_model_alone(mixture, tmp_path):
 
 
 def test_a_zero_weight_adds_no_rank(mixture):
-    path = next(p for p in mixture.layers if p.endswith("q_proj"))  # helpful (rank 4) and brief (rank 6) touch it, warm does not
+    path = next(
+        p for p in mixture.layers if p.endswith("q_proj")
+    )  # helpful (rank 4) and brief (rank 6) touch it, warm does not
     up, down = mixture.factors(path, [0.5, 0.5, 1.0])
     assert down.shape[0] == up.shape[1] == 10
     assert mixture.factors(path, [0.5, 0.0, 1.0])[1].shape[0] == 4

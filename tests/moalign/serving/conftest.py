@@ -1,13 +1,21 @@
 """A tiny steerable policy of random weights, made with plain transformers, tokenizers and PEFT."""
 
+import socket
+import threading
+import time
+
+import openai
 import pytest
 import torch
+import uvicorn
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from moalign.policy import SteerablePolicy
+from moalign.serving.api import create_app
 from moalign.serving.engine import Engine
+from moalign.serving.service import Limits
 
 WORDS = [f"w{i}" for i in range(56)]
 SPECIAL = ["<pad>", "<eos>", "<unk>", "user", "assistant", "system"]
@@ -65,3 +73,54 @@ def policy(model_folders):
 def engine(policy):
     with Engine(policy, max_batch_size=4) as engine:
         yield engine
+
+
+class RunningServer:
+    """A real server on a loopback port, in a thread."""
+
+    def __init__(self, policy, **options):
+        self.app = create_app(policy, model_name="tiny", **options)
+        self.service = self.app.state.service
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="warning"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        wait_until(lambda: self.server.started)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        self.socket.close()
+
+    def client(self):
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=30)
+
+
+def wait_until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def start_server():
+    return RunningServer
+
+
+@pytest.fixture(scope="session")
+def server(policy):
+    limits = Limits(max_new_tokens=100, max_choices=6, max_stop=2, max_stop_length=20, max_body_bytes=20_000)
+    with RunningServer(policy, limits=limits, max_batch_size=4) as server:
+        wait_until(lambda: server.service.ready)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    return server.client()

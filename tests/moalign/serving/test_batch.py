@@ -75,7 +75,9 @@ def test_each_answer_is_the_one_it_gets_alone(policy, cases):
 
 
 def test_greedy_equals_generate(policy):
-    requests = [make_request(length, w, 12, 0.0, seed) for seed, (length, w) in enumerate([(3, 0.0), (9, 1.0), (5, 0.4)])]
+    requests = [
+        make_request(length, w, 12, 0.0, seed) for seed, (length, w) in enumerate([(3, 0.0), (9, 1.0), (5, 0.4)])
+    ]
     answers = run_together(policy, [(request, i) for i, request in enumerate(requests)])
     expected = policy.generate_ids(
         [r.prompt_ids for r in requests], torch.stack([r.weights for r in requests]), max_new_tokens=12, do_sample=False

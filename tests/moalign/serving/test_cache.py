@@ -57,7 +57,7 @@ def test_the_public_cache_api_that_batching_relies_on():
 
 
 def test_sliding_windows_are_refused():
-    with pytest.raises(InputError, match="'mistral' keeps DynamicSlidingWindowLayer.*full attention"):
+    with pytest.raises(InputError, match=r"'mistral' keeps DynamicSlidingWindowLayer.*full attention"):
         check_cache(MistralConfig(sliding_window=4, num_hidden_layers=2))
     check_cache(MistralConfig(sliding_window=None, num_hidden_layers=2))
     sliding = DynamicCache(config=MistralConfig(sliding_window=4, num_hidden_layers=1))

@@ -125,7 +125,7 @@ def test_the_queue_is_bounded_and_takes_all_or_none(policy, monkeypatch):
         with pytest.raises(QueueFull, match=r"2 answers wait already and 3 may \(max_waiting\)"):
             engine.submit([make_request(), make_request()], lambda e: None)
         assert engine.stats().waiting == 2
-        with pytest.raises(FieldError, match="n: 4 answers asked for at once .*queues 3"):
+        with pytest.raises(FieldError, match=r"n: 4 answers asked for at once .*queues 3"):
             engine.submit([make_request(n=4)], lambda e: None)
         gate.open.set()
         wait_until(lambda: all(t.done for t in tickets))
@@ -209,6 +209,7 @@ def test_closing_drains_then_aborts(policy, monkeypatch):
     assert "before the answer was finished" in str(events[-1])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_thread_is_not_ready_and_leaves_nobody_waiting(engine, monkeypatch):
     def die(rows):
         raise SystemExit

@@ -48,8 +48,8 @@ def test_a_row_chooses_the_same_alone_and_among_others():
     torch.manual_seed(0)
     logits = torch.randn(5, 50)
     settings = [
-        dict(temperature=1.0, seed=1), dict(temperature=0.0), dict(temperature=2.0, top_p=0.7, seed=3),
-        dict(temperature=0.7, top_k=5, seed=4), dict(temperature=1.0, seed=1, choice=1),
+        {"temperature": 1.0, "seed": 1}, {"temperature": 0.0}, {"temperature": 2.0, "top_p": 0.7, "seed": 3},
+        {"temperature": 0.7, "top_k": 5, "seed": 4}, {"temperature": 1.0, "seed": 1, "choice": 1},
     ]  # fmt: skip
     together = [sampler(**s) for s in settings]
     batches = [choose_tokens(logits, together) for _ in range(20)]

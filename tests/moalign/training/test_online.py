@@ -66,7 +66,10 @@ def trained(tiny_base, tmp_path_factory):
 
 def test_only_the_objectives_adapters_exist_and_train(trained):
     trainer, before, _ = trained
-    assert list(trainer.model.peft_config) == ["helpful", "brief"]  # TRL's "ref" and the borrowed "default" are gone again
+    assert list(trainer.model.peft_config) == [
+        "helpful",
+        "brief",
+    ]  # TRL's "ref" and the borrowed "default" are gone again
     after = parameters(trainer)
     for name in ("helpful", "brief"):
         assert any(not torch.equal(before[n], after[n]) for n in after if f".{name}." in n)
@@ -98,7 +101,14 @@ def test_one_objective_is_trl_rloo(tiny_base, tmp_path):
     shared = {
         name: getattr(config, name)
         for name in (
-            *("max_steps", "per_device_train_batch_size", "num_generations", "max_completion_length", "learning_rate", "beta"),
+            *(
+                "max_steps",
+                "per_device_train_batch_size",
+                "num_generations",
+                "max_completion_length",
+                "learning_rate",
+                "beta",
+            ),
             *("save_strategy", "report_to", "disable_tqdm", "use_cpu", "gradient_checkpointing", "bf16"),
         )
     }
@@ -151,7 +161,10 @@ def test_sampler_goes_on_from_its_state():
     assert torch.equal(got.alpha, expected.alpha)
 
 
-@pytest.mark.parametrize("options", [{"concentration": 0.0}, {"alpha_range": (0.0, 0.5)}, {"alpha_range": (0.6, 0.5)}, {"alpha_range": (0.5, 1.0)}])
+@pytest.mark.parametrize(
+    "options",
+    [{"concentration": 0.0}, {"alpha_range": (0.0, 0.5)}, {"alpha_range": (0.6, 0.5)}, {"alpha_range": (0.5, 1.0)}],
+)
 def test_sampler_refuses(options):
     with pytest.raises(InputError):
         PreferenceSampler(("helpful",), **options)
@@ -159,9 +172,15 @@ def test_sampler_refuses(options):
 
 def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
     """Advantages, recomputed by hand from (1 − α) w·r − α (log π − log π_ref), for rows of different α."""
-    config = settings(tmp_path, kl_mixing=True, alpha_min=0.1, alpha_max=0.9, max_steps=1, normalize_rewards=False, temperature=1.0)
+    config = settings(
+        tmp_path, kl_mixing=True, alpha_min=0.1, alpha_max=0.9, max_steps=1, normalize_rewards=False, temperature=1.0
+    )
     policy = SteerablePolicy(
-        add_adapters(AutoModelForCausalLM.from_pretrained(tiny_base), REWARD.objectives, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)),
+        add_adapters(
+            AutoModelForCausalLM.from_pretrained(tiny_base),
+            REWARD.objectives,
+            LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False),
+        ),
         _tokenizer(tiny_base),
         REWARD.objectives,
     )
@@ -228,7 +247,12 @@ def test_every_checkpoint_is_a_bundle(tiny_base, tmp_path):
 
 
 def test_missing_rewards_leave_rows_out(tiny_base, tmp_path):
-    partly = FunctionReward({"helpful": lambda p, c: None if p.startswith("a") else 1.0 * len(c), "brief": lambda p, c: None if p.startswith("a") else -1.0 * len(c)})
+    partly = FunctionReward(
+        {
+            "helpful": lambda p, c: None if p.startswith("a") else 1.0 * len(c),
+            "brief": lambda p, c: None if p.startswith("a") else -1.0 * len(c),
+        }
+    )
     trainer = CLPTrainer(str(tiny_base), partly, settings(tmp_path, normalize_rewards=False), PROMPTS)
     trainer.model.train()
     output = trainer._generate_and_score_completions([{"prompt": p} for p in ("a b", "c d e") for _ in range(4)])
@@ -253,7 +277,9 @@ def test_infinite_rewards_stop_with_the_objective_named(tiny_base, tmp_path):
 
 def test_soups_train_each_adapter_alone(tiny_base, tmp_path):
     normalizer = Normalizer(("helpful", "brief"), (0.0, 0.0), (1.0, 1.0), 1)
-    policy = train_rewarded_soups(str(tiny_base), REWARD, settings(tmp_path, max_steps=4), PROMPTS, normalizer=normalizer)
+    policy = train_rewarded_soups(
+        str(tiny_base), REWARD, settings(tmp_path, max_steps=4), PROMPTS, normalizer=normalizer
+    )
     lines = [len(metrics(tmp_path / name)) for name in REWARD.objectives]
     assert lines[0] == lines[1]
     for name in REWARD.objectives:

@@ -1,12 +1,20 @@
-"""Refuse bodies that are too large before they fill the memory."""
+"""Refuse bodies that are too large before they fill the memory, and text that no tokenizer can read."""
+
+import json
+import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moalign.serving.errors import ApiError
 
+# A JSON escape of either half of a surrogate pair. Both halves together are a character; one alone is a string that has no UTF-8 form.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
-class BodyLimit:
+
+class BodyGuard:
     """ASGI middleware: reads the body up to a limit, then hands it on in one piece.
+
+    A body with half of a surrogate pair is answered 400.
 
     Args:
         app (`ASGIApp`): what to protect.
@@ -42,9 +50,25 @@ class BodyLimit:
             response.headers["Connection"] = "close"
             await response(scope, receive, send)
             return
+        if _SURROGATE.search(body) and _has_half_a_pair(bytes(body)):
+            error = ApiError(
+                400, "body: a text holds half of a surrogate pair, which is no character", None, "invalid_text"
+            )
+            await error.response()(scope, receive, send)
+            return
         pending: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def replay() -> Message:
             return pending.pop() if pending else await receive()
 
         await self.app(scope, replay, send)
+
+
+def _has_half_a_pair(body: bytes) -> bool:
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False  # no valid JSON: for those who parse it to say
+    return False

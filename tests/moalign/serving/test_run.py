@@ -1,0 +1,148 @@
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from frontier.errors import InputError
+from moalign.serving import ServeConfig, serve
+
+
+@pytest.fixture(scope="module")
+def bundle(policy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles") / "steered"
+    policy.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def start(bundle):
+    """Starts the server in a process of its own: `process, what it printed`."""
+    processes = []
+
+    def start(**settings):
+        code = f"from moalign.serving import serve; serve({str(bundle)!r}, port=0, device='cpu', **{settings!r})"
+        command = [sys.executable, "-c", code]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        processes.append(process)
+        lines = []
+        while not any(line.startswith("curl") for line in lines):
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        return process, "".join(lines)
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def stream_until_started(url, done, **body):
+    """A streamed request in a thread; returns once its first event came."""
+    first = threading.Event()
+
+    def read():
+        with httpx.stream("POST", url + "/v1/completions", json={**body, "stream": True}, timeout=60) as answer:
+            for line in answer.iter_lines():
+                done.append(line)
+                first.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert first.wait(20)
+    return thread
+
+
+def test_serves_the_example_that_it_prints_and_drains_on_sigterm(start):
+    process, printed = start(drain_seconds=30)
+    url = re.search(r"Serving 'steered' on (http://127\.0\.0\.1:\d+)/v1, objectives: helpful, brief", printed)[1]
+    _, address, _, header, _, body = shlex.split(next(x for x in printed.splitlines() if x.startswith("curl")))
+    answer = httpx.post(address, content=body, headers=[header.split(": ")])
+    assert answer.status_code == 200
+    assert answer.json()["preference"] == {"weights": {"helpful": 0.7, "brief": 0.3}}
+    lines = []
+    # 60 answers of up to 120 tokens: still running when the signal comes
+    thread = stream_until_started(url, lines, prompt="w1", n=60, max_tokens=120, temperature=2)
+    process.send_signal(signal.SIGTERM)
+    thread.join(60)
+    assert lines[-2:] == ["data: [DONE]", ""] or lines[-1] == "data: [DONE]"
+    reasons = [json.loads(x[6:])["choices"][0]["finish_reason"] for x in lines if x.startswith("data: {")]
+    assert sum(reason is not None for reason in reasons) == 60
+    assert process.wait(20) == 0
+
+
+def test_what_does_not_drain_in_time_is_told_so(start):
+    process, printed = start(drain_seconds=0.2, max_batch_size=1)
+    url = re.search(r"on (http://[^/]+)", printed)[1]
+    lines = []
+    thread = stream_until_started(url, lines, prompt="w1", n=64, max_tokens=120, temperature=2)
+    process.send_signal(signal.SIGINT)
+    thread.join(20)
+    data = [x.removeprefix("data: ") for x in lines if x]
+    assert data[-1] == "[DONE]"
+    assert "before the answer was finished" in json.loads(data[-2])["error"]["message"]
+    assert process.wait(20) == 0
+
+
+def test_a_missing_or_damaged_bundle_is_refused_before_listening(bundle, tmp_path):
+    with pytest.raises(InputError, match="is no bundle"):
+        serve(tmp_path)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(bundle, damaged)
+    with (damaged / "brief" / "adapter_model.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match=r"brief/adapter_model.safetensors' was altered"):
+        serve(damaged)
+
+
+def test_what_goes_wrong_while_loading_ends_the_server(bundle, tmp_path):
+    with pytest.raises(InputError, match="cannot load the base model"):
+        serve(bundle, port=0, base=str(tmp_path / "nowhere"), device="cpu")
+
+
+def test_a_taken_port_is_named(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen on host '127.0.0.1', port {port}: Address already in use"):
+            serve(bundle, port=port)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"port": 70_000}, {"dtype": "int8"}, {"drain_seconds": -1}, {"max_waiting": 0}, {"max_body_bytes": 0}, {"drain_seconds": float("nan")}],
+)  # fmt: skip
+def test_settings_are_checked(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        ServeConfig(**settings)
+
+
+def test_every_setting_has_a_help_text():
+    assert all(field.metadata["help"] for field in dataclasses.fields(ServeConfig))
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, moalign.serving; assert not {'torch', 'fastapi', 'transformers'} & set(sys.modules)"
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_missing_fastapi_says_what_to_install():
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "from frontier.errors import InputError\n"
+        "try:\n    import moalign.serving.api\n"
+        "except InputError as error:\n    print(error)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "pip install 'moalign[serve]'" in out
