@@ -1,6 +1,6 @@
 """Measure what a steerable policy really does: its rewards, its distance from the reference and its texts, at many preferences."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from frontier.errors import InputError
 from frontier.front import FrontPoint, ParetoFront
 from moalign.policy import SteerablePolicy, Text
 from moalign.preference import Preference
-from reward_heads import Normalizer, VectorReward
+from reward_heads import NormalizedReward, Normalizer, VectorReward
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def measure_front(
         preferences (`Sequence[Preference]`): the points to measure.
         normalizer (`Normalizer`, *optional*): applied to the rewards; raw rewards without it.
         others (`Mapping[str, VectorReward]`, *optional*): further rewards of the same objectives (the world's true ones, say), recorded per point
-            under `extra["rewards/NAME"]`, normalised on the reference policy's completions of this sweep (`info["normalizer/NAME"]`).
+            under `extra["rewards/NAME"]`; the scale of a `NormalizedReward` goes into `info["normalizer/NAME"]`.
         samples_per_prompt (`int`): completions per prompt and preference.
         source (`str`): goes into every point.
         info (`dict`, *optional*): goes into the front.
@@ -195,13 +195,10 @@ def measure_front(
     label = "Front" if progress else None
     found = sample(policy, reward, each * (len(preferences) + 1), rows, seed=seed, progress=label, **sampling)
     parts = [found.rows(i * per_point, (i + 1) * per_point) for i in range(len(preferences) + 1)]
-    scorers: dict[str, Callable[[Samples], Tensor]] = {}
     info = dict(info or {})
     for name, other in (others or {}).items():
-        raw = {id(part): _score(other, each, part.completions, 512) for part in parts}
-        scale = Normalizer.from_scores(raw[id(parts[0])], other.objectives, source="reference policy in this sweep")
-        info[f"normalizer/{name}"] = scale.to_json()
-        scorers[name] = lambda part, raw=raw, scale=scale: scale(raw[id(part)])  # type: ignore[misc]
+        if isinstance(other, NormalizedReward):
+            info[f"normalizer/{name}"] = other.normalizer.to_json()
 
     def point(part: Samples, preference: Preference | None) -> FrontPoint:
         rewards = normalizer(part.rewards) if normalizer is not None else part.rewards
@@ -211,8 +208,8 @@ def measure_front(
             "mean_tokens": float(part.tokens.float().mean()),
             "sample": part.completions[0],
         }
-        for name, score in scorers.items():
-            other_mean, other_error = _mean_and_error(score(part), samples_per_prompt)
+        for name, other in (others or {}).items():
+            other_mean, other_error = _mean_and_error(_score(other, each, part.completions, 512), samples_per_prompt)
             extra |= {f"rewards/{name}": other_mean, f"standard_error/{name}": other_error}
         return FrontPoint(
             rewards=tuple(mean),

@@ -17,7 +17,7 @@ from frontier.errors import InputError, unknown_name
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("", "run the whole pipeline on a small world of its own: no download, a few minutes on two cores"),
     "reward": ("", "train reward heads on pairs and ratings"),
-    "train": ("METHOD", "train a steerable policy: clp, rewarded_soups"),
+    "train": ("METHOD", "train a steerable policy; `moalign train --help` lists the methods"),
     "front": ("BUNDLE", "measure a policy at many preferences: front.json, front.png, front.html"),
     "pick": ("BUNDLE", "pick a point of the front by constraints, an aspiration or at the knee"),
     "generate": ("BUNDLE", "answer prompts at one preference or several"),
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from moalign.cli.quiet import quiet
 
+    # Read when torch is imported: idle threads that spin make small models ten times slower on a machine that does anything else.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     verbose = "--verbose" in arguments
     try:

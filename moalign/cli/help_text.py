@@ -91,7 +91,11 @@ def _show(options: Iterable[Option]) -> None:
             note = "" if o.positional else " (required)"
         else:
             note = f" (default: {_default(o.default)})" if o.default is not None else ""
-        name = o.name.upper() if o.positional else f"--{o.name}" + ("" if is_flag(o.hint) else f" {kind(o.hint)}")
+        name = (
+            o.name.upper()
+            if o.positional
+            else f"--{o.name}" + ("" if is_flag(o.hint) and not o.default else f" {kind(o.hint)}")
+        )
         say("\n".join(_entry(name, text + note)))
 
 

@@ -110,9 +110,9 @@ def _union(value: Any, args: tuple[Any, ...], hint: Any) -> Any:
     if NoneType in args and (value is None or value == "null" or (value == "none" and not has_text)):
         return None
     for member in sorted(members, key=lambda a: a is str):
-        # Where text itself is welcome, only brackets make it a list or a mapping.
-        container = (get_origin(member) or member) in (list, tuple, dict)
-        if has_text and container and isinstance(value, str) and not value.startswith(("[", "{")):
+        # Where text itself is welcome, only brackets make it a list, and brackets or "=" a mapping.
+        signs = {list: ("[",), tuple: ("[",), dict: ("{", "=")}.get(get_origin(member) or member)
+        if has_text and signs and isinstance(value, str) and not any(sign in value for sign in signs):
             continue
         try:
             return convert(value, member)
@@ -201,7 +201,8 @@ def _mapping(value: Any, args: tuple[Any, ...], hint: Any) -> dict[Any, Any]:
                 raise Mismatch(expected(hint))
             if len(set(names)) < len(names):
                 raise Mismatch(f"{expected(hint)}, each name once")
-            value = {name: item.strip() for name, (_, _, item) in zip(names, pairs, strict=True)}
+            read = parse_flow if len(args) < 2 or args[1] is Any else str
+            value = {name: read(item.strip()) for name, (_, _, item) in zip(names, pairs, strict=True)}
     if not isinstance(value, Mapping):
         raise Mismatch(expected(hint))
     own = args[1] if args else Any

@@ -17,7 +17,8 @@ from moalign.demo.true_reward import OBJECTIVES, TrueReward
 
 # Standard deviations of the true rewards over the world's replies: differences are perceived in these units.
 REWARD_SCALE = (0.33, 0.31, 0.71)
-MISSING = 0.25
+# Before one label of each pair is put back: about a quarter end up missing.
+MISSING = 0.37
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def annotate(
         b (`Sequence[str]`): N second replies.
         rng (`np.random.Generator`): decides who labels, which labels are missing, and every judgement.
         annotators (`Sequence[Annotator]`, *optional*): the people.
-        missing (`float`, *optional*, defaults to 0.25): the chance that a label is missing. One objective of each pair keeps its label.
+        missing (`float`, *optional*, defaults to 0.37): the chance that a label is left out. One objective of each pair, drawn at random, always
+            keeps its label, so that two thirds of this share end up missing.
 
     Returns:
         `list[dict]`: records of the pairs format, `{"prompt", "completion_a", "completion_b", "labels": {objective: "a" | "b" | "tie" | None},

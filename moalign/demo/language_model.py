@@ -18,7 +18,7 @@ from frontier.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 # A word takes the one space before it along, as in GPT-2, so that joining the tokens gives back the text with its spaces.
@@ -67,12 +67,12 @@ def build_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
 
 
 def build_model(
-    tokenizer: "PreTrainedTokenizerFast", seed: int, *, hidden: int = 64, layers: int = 2, heads: int = 4
+    tokenizer: "PreTrainedTokenizerBase", seed: int, *, hidden: int = 64, layers: int = 2, heads: int = 4
 ) -> "PreTrainedModel":
     """A Llama with random weights, input and output embeddings tied; the same seed gives the same weights.
 
     Args:
-        tokenizer (`PreTrainedTokenizerFast`): its vocabulary size and special ids are the model's.
+        tokenizer (`PreTrainedTokenizerBase`): its vocabulary size and special ids are the model's.
         seed (`int`): of the initial weights; the caller's random state is left as it was.
         hidden (`int`, *optional*, defaults to 64): width.
         layers (`int`, *optional*, defaults to 2): decoder layers.
@@ -158,19 +158,21 @@ def train_language_model(
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
     warmup = max(1, min(50, steps // 10))
 
     def schedule(step: int) -> float:
         return min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+    # One constant for all batches: dividing by each batch's own tokens would weigh short replies more and make the model too brief.
+    tokens_per_batch = batch_size * sum(len(row) - split for row, split in zip(rows, splits, strict=True)) / len(rows)
     losses: list[float] = []
     batches = _batches([len(row) for row in rows], batch_size, steps, seed)
     for batch in (bar := tqdm(batches, total=steps, desc="language model", disable=not progress)):
         ids, reply, prompt = _collate([rows[i] for i in batch], [splits[i] for i in batch])
         token_losses = _token_losses(model, ids)
-        loss = (token_losses * (reply + PROMPT_LOSS_WEIGHT * prompt)).sum() / reply.sum()
+        loss = (token_losses * (reply + PROMPT_LOSS_WEIGHT * prompt)).sum() / tokens_per_batch
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -195,7 +197,7 @@ def train_language_model(
 
 def measure_language_model(
     model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerBase",
     texts: Sequence[tuple[str, str]],
     *,
     batch_size: int = 64,
@@ -216,7 +218,7 @@ def measure_language_model(
 
 def sample_replies(
     model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[str],
     per_prompt: int,
     seed: int,
@@ -228,7 +230,7 @@ def sample_replies(
 
     Args:
         model (`PreTrainedModel`): the base model; a reply ends at its `</s>`.
-        tokenizer (`PreTrainedTokenizerFast`): with left padding.
+        tokenizer (`PreTrainedTokenizerBase`): with left padding.
         prompts (`Sequence[str]`): prompts of the world.
         per_prompt (`int`): replies for each.
         seed (`int`): the caller's random state is left as it was.
@@ -242,11 +244,12 @@ def sample_replies(
 
     repeated = [prompt for prompt in prompts for _ in range(per_prompt)]
     replies: list[str] = []
+    generator: Any = model  # transformers types `generate` as a tensor
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for start in range(0, len(repeated), batch_size):
             batch = tokenizer(repeated[start : start + batch_size], return_tensors="pt", padding=True)
-            output = model.generate(
+            output = generator.generate(
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 do_sample=True,
@@ -260,7 +263,7 @@ def sample_replies(
 
 
 def _encode(
-    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[tuple[str, str]]
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[tuple[str, str]]
 ) -> tuple[list[list[int]], list[int]]:
     """Ids of prompt + reply + `</s>`, and how many of them are the prompt's."""
     prompts = tokenizer([prompt for prompt, _ in texts])["input_ids"]
@@ -308,7 +311,7 @@ def _token_losses(model: "PreTrainedModel", ids: "torch.Tensor") -> "torch.Tenso
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
 
 
-def _save(out: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", metrics: dict[str, Any]) -> None:
+def _save(out: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", metrics: dict[str, Any]) -> None:
     """Write the folder beside its place, then rename: it is never there in part."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")

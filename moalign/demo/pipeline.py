@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from frontier.errors import InputError
+from moalign.data import read_pairs, write_jsonl
 from moalign.demo import world
-from moalign.demo.annotators import annotate, attainable_accuracy
+from moalign.demo.annotators import annotate, attainable_accuracy, label_agreement
 from moalign.demo.language_model import sample_replies, train_language_model
 from moalign.demo.stages import Sweep, five_preferences, print_summary, say, steer_and_measure, write_summary
 from moalign.demo.true_reward import TrueReward
@@ -19,10 +21,11 @@ from moalign.methods.clp import CLPConfig
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.training.run_folder import MetricsFile, write_config
-from reward_heads import RewardHeadsConfig, RewardHeadsTrainer, TransformerReward, pairwise_accuracy
+from reward_heads import RewardHeadsConfig, RewardHeadsTrainer, TransformerReward
 
 MAX_NEW_TOKENS = 40
 SUMMARY = "summary.json"
+PAIRS = "pairs.jsonl"
 
 
 @dataclass
@@ -57,7 +60,7 @@ class _Size:
 _QUICK = _Size(
     prompts=200,
     replies_per_prompt=2,
-    language_model_steps=30,
+    language_model_steps=120,
     pairs=200,
     held_out_pairs=80,
     reward_epochs=1,
@@ -155,7 +158,7 @@ def _clear(out: Path, overwrite: bool) -> None:
         "front.json",
         "front.png",
         "front.html",
-        "pairs.jsonl",
+        PAIRS,
     }
     foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
     if foreign or not overwrite:
@@ -173,8 +176,8 @@ def _train_reward(
 ) -> tuple[TransformerReward, dict[str, Any]]:
     """K heads on annotated pairs of the language model's own replies; accuracy on held-out pairs beside what the annotators' noise allows."""
     training, testing = _annotated_pairs(base, prompts, held_out, size, seed)
-    with (out.parent / "pairs.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in training)
+    write_jsonl(training, out.parent / PAIRS)
+    pairs = read_pairs(out.parent / PAIRS, objectives=TrueReward.objectives)
     config = RewardHeadsConfig(
         output_dir=str(out),
         objectives=list(TrueReward.objectives),
@@ -187,17 +190,19 @@ def _train_reward(
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
     )
-    trainer = RewardHeadsTrainer(base, config, train_dataset=training, callbacks=[MetricsFile()])
+    trainer = RewardHeadsTrainer(base, config, train_dataset=pairs.dataset, callbacks=[MetricsFile()])
     trainer.train()
     trainer.reward.save_pretrained(out)
-    measured = pairwise_accuracy(trainer.reward, testing)
+    columns = [[pair[name] for pair in testing] for name in ("prompt", "completion_a", "completion_b")]
+    differences = trainer.reward.score(columns[0], columns[1]) - trainer.reward.score(columns[0], columns[2])
+    measured = label_agreement(testing, differences)
     possible = attainable_accuracy(testing)
     accuracy = {
         name: {
-            "accuracy": measured[name].accuracy,
+            "accuracy": measured[name],
             "attainable": possible[name],
-            "ratio": measured[name].accuracy / possible[name],
-            "n": measured[name].n,
+            "ratio": measured[name] / possible[name],
+            "n": sum(pair["labels"][name] is not None for pair in testing),
         }
         for name in TrueReward.objectives
     }
@@ -217,7 +222,7 @@ def _annotated_pairs(
     def pairs(source: list[str], count: int, offset: int) -> list[dict[str, Any]]:
         chosen = [source[i % len(source)] for i in range(count)]
         replies = [reply for _, reply in sample_replies(model, tokenizer, chosen, 2, seed + offset)]
-        return annotate(chosen, replies[0::2], replies[1::2], seed + offset)
+        return annotate(chosen, replies[0::2], replies[1::2], np.random.default_rng(seed + offset))
 
     return pairs(prompts, size.pairs, 10), pairs(held_out, size.held_out_pairs, 20)
 

@@ -15,14 +15,14 @@ from datasets import Dataset
 from frontier import ParetoFront, Selection, common_reference_point, front_page, pick, plot_front
 from frontier.atomic import write_text
 from moalign.bundle import read_manifest
-from moalign.evaluation import front_of, measure_front
+from moalign.evaluation import front_of, measure_front, measure_normalizer
 from moalign.methods.clp import CLPConfig, CLPTrainer
 from moalign.methods.rewarded_soups import train_rewarded_soups
 from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_sampling import lattice
-from reward_heads import Normalizer, VectorReward
+from reward_heads import NormalizedReward, Normalizer, VectorReward
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,13 @@ def steer_and_measure(
     say(f"Training one steerable policy for {', '.join(reward.objectives)} with CLP ...")
     policy, normalizer = train_clp(base, reward, prompts, config)
     trained = time.perf_counter()
+    if truth is not None:  # in the same unit as the learned rewards: what the reference policy's completions vary by
+        options = {
+            "max_new_tokens": config.max_completion_length,
+            "samples": config.normalizer_samples,
+            "seed": config.seed,
+        }
+        truth = NormalizedReward(truth, measure_normalizer(policy, truth, prompts, **options))
     say("Sweeping the front ...")
     front = sweep.measure(policy, reward, normalizer, truth, "steerable")
     picks = three_picks(front)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from frontier.errors import InputError
 from moalign.demo.world import Situation, parse_prompt, parse_reply
+from reward_heads.text import Text, as_messages, check_same_length, message_content, plain_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,21 +30,23 @@ class TrueReward:
 
     objectives = OBJECTIVES
 
-    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> "Tensor":
+    def score(self, prompts: Sequence[Text], completions: Sequence[Text]) -> "Tensor":
         """True rewards as float32 `[B, 3]`, in the order of `objectives`, every one maximised.
 
         Args:
-            prompts (`Sequence[str]`): B prompts of the world.
-            completions (`Sequence[str]`): B completions, special tokens removed; any text.
+            prompts (`Sequence[Text]`): B prompts of the world, as text or as chat whose last user message is the customer's.
+            completions (`Sequence[Text]`): B completions, special tokens removed; any text.
 
         Raises:
             InputError: the two lists differ in length.
         """
         import torch
 
-        if len(prompts) != len(completions):
-            raise InputError(f"score needs one completion per prompt, found {len(prompts)} and {len(completions)}")
-        rows = [score_reply(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        check_same_length(prompts, completions)
+        rows = [
+            score_reply(_prompt_text(prompt), plain_text(completion))
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
         return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(OBJECTIVES))
 
 
@@ -54,6 +56,14 @@ def score_reply(prompt: str, completion: str) -> tuple[float, float, float]:
     facts, warm, mistakes = _count(situation, completion)
     helpful = max(1 - math.exp(-facts / 2) - mistakes / 4, -1.0) if situation else math.nan
     return helpful, 1 - math.exp(-warm / 2), -max(len(completion.split()), 2) / 10
+
+
+def _prompt_text(prompt: Text) -> str:
+    """The prompt as the world writes it: what the tokenizer's chat template makes of a chat."""
+    if isinstance(prompt, str):
+        return prompt
+    said = [message for message in as_messages(prompt, role="user") if message.get("role") == "user"]
+    return f"Customer: {message_content(said[-1]).strip()}\nReply:" if said else ""
 
 
 def _count(situation: Situation | None, completion: str) -> tuple[int, int, int]:

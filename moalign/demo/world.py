@@ -20,7 +20,28 @@ from functools import lru_cache
 
 from frontier.errors import InputError
 
-NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack", "Leo", "Mia", "Noah", "Olga", "Paul", "Rosa", "Sam", "Tara", "Victor", "Zoe")
+NAMES = (
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Grace",
+    "Henry",
+    "Iris",
+    "Jack",
+    "Leo",
+    "Mia",
+    "Noah",
+    "Olga",
+    "Paul",
+    "Rosa",
+    "Sam",
+    "Tara",
+    "Victor",
+    "Zoe",
+)
 COLOURS = ("red", "blue", "green", "black", "white", "grey", "yellow", "brown")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 ELECTRIC = ("lamp", "kettle", "clock", "radio", "toaster", "heater")
@@ -305,7 +326,9 @@ def draw_reply(situation: Situation, rng: random.Random) -> str:
     """One reply, every sentence after one space, never saying the same thing twice."""
     (style,) = rng.choices(STYLES, [style.probability for style in STYLES])
     (count,) = rng.choices(list(SENTENCES), list(SENTENCES.values()))
-    kinds = rng.choices(("fact", "warm", "filler", "wrong"), (style.fact, style.warm, style.filler, style.wrong), k=count)
+    kinds = rng.choices(
+        ("fact", "warm", "filler", "wrong"), (style.fact, style.warm, style.filler, style.wrong), k=count
+    )
     left = _choices(situation)
     reply = ""
     for kind in kinds:
@@ -347,7 +370,7 @@ def draw_replies(prompts: Sequence[str], per_prompt: int, seed: int) -> list[tup
         InputError: a prompt is not one of this world's.
     """
     rng = random.Random(f"replies {seed}")
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for prompt in prompts:
         situation = parse_prompt(prompt)
         if situation is None:

@@ -1,5 +1,6 @@
 """`moalign reward`: train reward heads on pairs and ratings."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from moalign.cli.console import say
 from moalign.cli.output_folder import check_unused, check_writable, nothing_left_of_refused_input
 from moalign.cli.quiet import hide_loading_bars
 
+# Not config.json: in this folder that is the model's.
+CONFIG = "training_config.json"
 COMMON = (
     *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "seed"),
     *("eval_strategy", "eval_steps", "save_steps", "save_total_limit", "use_cpu"),
@@ -88,13 +91,17 @@ def _train(options: RewardOptions, values: Values) -> None:
     train = _rows(options.train_data, config.objectives, options.skip_bad_rows)
     held_out = _rows(options.eval_data, None, options.skip_bad_rows) if options.eval_data else None
     hide_loading_bars()
-    from moalign.training.run_folder import watch, write_config
+    from frontier.atomic import write_text
+    from moalign.training.run_folder import watch
 
     trainer = RewardHeadsTrainer(options.model, config, train, held_out)
     watch(trainer)
     if trainer.is_world_process_zero():
         sources = {name: getattr(options, name) for name in ("model", "train_data", "eval_data")}
-        write_config(options.output_dir, config.to_dict() | sources | {"method": "reward_heads"})
+        resolved = config.to_dict() | sources | {"method": "reward_heads"}
+        write_text(
+            Path(options.output_dir) / CONFIG, json.dumps(resolved, indent=2, default=str, sort_keys=True) + "\n"
+        )
     trainer.train(resume_from_checkpoint=options.resume_from_checkpoint or None)
     metrics = trainer.evaluate() if held_out is not None else {}
     if trainer.is_world_process_zero():

@@ -47,6 +47,8 @@ class Ours(Theirs):
     pace: Pace = field(default=Pace.FAST, metadata={"help": "How fast."})
     objectives: list[str] = field(default_factory=lambda: ["a"], metadata={"help": "Names."})
     limit: int | None = None
+    fresh: bool = field(default=False, metadata={"help": "Start anew."})
+    careful: bool = field(default=True, metadata={"help": "Take care."})
 
 
 Ours.__module__ = "moalign.methods.example"
@@ -98,3 +100,24 @@ def test_help_all_lists_the_inherited_ones(capsys):
     text = page(capsys, "--help-all")
     assert "Rarely used. (default: false)" in text
     assert "inherited (transformers Theirs):" in text
+
+
+def test_a_flag_stands_alone_unless_it_is_on_already(capsys):
+    lines = [" ".join(line.split()) for line in page(capsys, "--help").splitlines()]
+    assert "--fresh Start anew. (default: false)" in lines
+    assert "--careful BOOL Take care. (default: true)" in lines
+
+
+def test_a_long_name_has_a_line_of_its_own(capsys):
+    from moalign.cli.help_text import COLUMN, show_overview
+
+    long = "verb " + "x" * COLUMN
+    lines = show_overview({long: ("", "what it does"), "short": ("ARG", "y")}).splitlines()
+    assert f"  {long}" in lines
+    assert lines[lines.index(f"  {long}") + 1] == " " * COLUMN + "what it does"
+    assert f"{'  short ARG':<{COLUMN}}y" in lines
+
+
+def test_text_is_wrapped_to_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, page(capsys, "--help").splitlines()[1:])) <= 70

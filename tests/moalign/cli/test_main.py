@@ -60,6 +60,7 @@ def test_every_verb_has_a_module():
     [
         ("reward", "--objective_weights"),
         ("train", "rewarded_soups"),
+        ("train", "clp"),
         ("demo", "--output_dir"),
         ("serve", "--port"),
     ],

@@ -51,7 +51,7 @@ def test_trains_and_prints_held_out_accuracy(moalign, tiny_base, pairs, tmp_path
     assert reward.objectives == ("helpful", "brief")
     scores = reward.score(["k", "k"], ["good a", "bad a x"])
     assert (scores[0] > scores[1]).all()
-    settings = json.loads((out / "config.json").read_text())
+    settings = json.loads((out / "training_config.json").read_text())
     assert settings["train_data"] == [str(tmp_path / "train.jsonl")]
     assert settings["method"] == "reward_heads"
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -106,14 +106,14 @@ def test_refuses_and_leaves_nothing(refused, tiny_base, pairs, tmp_path):
         assert not (tmp_path / "runs").exists()
         return message
 
-    assert "did you mean 'objective_weights'" not in call("--max_length", 0)
+    assert "max_length must be at least 1, found 0" in call("--max_length", 0)
     assert "unknown option '--objective_weight': did you mean '--objective_weights'" in call(
         "--objective_weight", "a=1"
     )
     assert "unknown objective in objective_weights 'helpfull': did you mean 'helpful'" in call(
         "--objective_weights", "helpfull=2"
     )
-    assert "--objective_weights: found 'helpful', expected" in call("--objective_weights", "helpful")
+    assert "objective_weights must map objectives to numbers, found 'helpful'" in call("--objective_weights", "helpful")
     assert "no model folder at ./no/base" in call("--model", "./no/base")
     assert "no/file.jsonl" in call("--train_data", "no/file.jsonl")
     assert "no checkpoint in" in call("--resume_from_checkpoint")
