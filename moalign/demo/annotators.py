@@ -66,13 +66,13 @@ class Annotator:
 
 
 ANNOTATORS = (
-    Annotator("annotator-1", sensitivity=(3.0, 3.0, 3.0), lapse=0.02, tie_width=0.10),
+    Annotator("annotator-1", sensitivity=(4.5, 4.5, 4.5), lapse=0.02, tie_width=0.10),
     # Looks for facts, and takes a long reply for a good one.
-    Annotator("annotator-2", sensitivity=(3.5, 1.5, 2.0), halo=(0.0, 0.0, -0.3), lapse=0.05, tie_width=0.15),
+    Annotator("annotator-2", sensitivity=(5.0, 2.5, 3.0), halo=(0.0, 0.0, -0.3), lapse=0.05, tie_width=0.15),
     # Charmed by warmth, whatever the question was.
-    Annotator("annotator-3", sensitivity=(1.5, 3.5, 2.0), halo=(0.0, 0.4, 0.0), lapse=0.05, tie_width=0.15),
+    Annotator("annotator-3", sensitivity=(2.5, 5.0, 3.0), halo=(0.0, 0.4, 0.0), lapse=0.05, tie_width=0.15),
     # In a hurry: often picks the first, and slips.
-    Annotator("annotator-4", sensitivity=(2.0, 2.0, 3.0), position=0.3, lapse=0.12, tie_width=0.25),
+    Annotator("annotator-4", sensitivity=(3.0, 3.0, 4.5), position=0.3, lapse=0.12, tie_width=0.25),
 )
 
 

@@ -14,6 +14,7 @@ from frontier.errors import InputError
 from moalign.data import read_pairs, write_jsonl
 from moalign.demo import world
 from moalign.demo.annotators import annotate, attainable_accuracy, label_agreement
+from moalign.demo.edits import edit_some
 from moalign.demo.language_model import sample_replies, train_language_model
 from moalign.demo.stages import Sweep, five_preferences, print_summary, say, steer_and_measure, write_summary
 from moalign.demo.true_reward import TrueReward
@@ -26,6 +27,7 @@ from reward_heads import RewardHeadsConfig, RewardHeadsTrainer, TransformerRewar
 MAX_NEW_TOKENS = 40
 SUMMARY = "summary.json"
 PAIRS = "pairs.jsonl"
+EDITED = 0.5  # share of the pairs that compare a reply with an edit of itself
 
 
 @dataclass
@@ -46,11 +48,11 @@ class _Size:
     """How much of everything."""
 
     prompts: int = 2000
-    replies_per_prompt: int = 3
-    language_model_steps: int = 500
-    pairs: int = 3000
+    replies_per_prompt: int = 12
+    language_model_steps: int = 1500
+    pairs: int = 4000
     held_out_pairs: int = 600
-    reward_epochs: int = 2
+    reward_epochs: int = 3
     policy_steps: int = 160
     sweep_prompts: int = 96
     samples_per_prompt: int = 4
@@ -222,7 +224,8 @@ def _annotated_pairs(
     def pairs(source: list[str], count: int, offset: int) -> list[dict[str, Any]]:
         chosen = [source[i % len(source)] for i in range(count)]
         replies = [reply for _, reply in sample_replies(model, tokenizer, chosen, 2, seed + offset)]
-        return annotate(chosen, replies[0::2], replies[1::2], np.random.default_rng(seed + offset))
+        first, second = replies[0::2], edit_some(replies[0::2], replies[1::2], EDITED, seed + offset)
+        return annotate(chosen, first, second, np.random.default_rng(seed + offset))
 
     return pairs(prompts, size.pairs, 10), pairs(held_out, size.held_out_pairs, 20)
 
@@ -234,10 +237,10 @@ def _clp(out: Path, steps: int, seed: int) -> CLPConfig:
         per_device_train_batch_size=128,
         num_generations=4,
         max_completion_length=MAX_NEW_TOKENS,
-        learning_rate=1e-2,
+        learning_rate=4e-3,
         lr_scheduler_type="cosine",
         warmup_steps=5,
-        beta=0.1,
+        beta=0.2,
         lora_r=8,
         lora_alpha=16,
         logging_steps=5,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OBJECTIVES = ("helpful", "warm", "brief")
+WORDS_OF_SILENCE = 40
 
 
 class TrueReward:
@@ -21,11 +22,11 @@ class TrueReward:
     warm sentences and $n$ the number of words:
 
     $$ \text{helpful} = 1 - e^{-f/2} - m/4 \text{ (at least $-1$)}, \quad \text{warm} = 1 - e^{-s/2}, \quad
-    \text{brief} = -\max(n, 2) / 10 $$
+    \text{brief} = -n / 10 $$
 
     All three are maximised. Each fact and each warm sentence adds less than the one before, so that the best mix moves smoothly with the
-    weights. Only complete sentences of the world count, so gibberish has helpful below 0 and warm 0; saying nothing is no briefer than
-    the shortest answers. `helpful` is NaN (not known) where the prompt is not one of the world's, for nobody knows what would help.
+    weights. Only complete sentences of the world count, so gibberish has helpful below 0 and warm 0; a reply without any
+    sentence of the world is no answer and counts as 40 words, more than the longest answer has. `helpful` is NaN (not known) where the prompt is not one of the world's, for nobody knows what would help.
     """
 
     objectives = OBJECTIVES
@@ -55,7 +56,8 @@ def score_reply(prompt: str, completion: str) -> tuple[float, float, float]:
     situation = parse_prompt(prompt)
     facts, warm, mistakes = _count(situation, completion)
     helpful = max(1 - math.exp(-facts / 2) - mistakes / 4, -1.0) if situation else math.nan
-    return helpful, 1 - math.exp(-warm / 2), -max(len(completion.split()), 2) / 10
+    answers = any(sentence.kind != "malformed" for sentence in parse_reply(completion))
+    return helpful, 1 - math.exp(-warm / 2), -(len(completion.split()) if answers else WORDS_OF_SILENCE) / 10
 
 
 def _prompt_text(prompt: Text) -> str:

@@ -134,8 +134,8 @@ def test_replies_need_a_prompt_of_the_world():
 
 
 def test_probability_by_hand():
-    # One filler of eight: 0.2 * (0.85 * 0.10 + 0.15 * 0.60) / 8
-    expected = math.log(0.2 * (0.85 * 0.10 + 0.15 * 0.60) / 8)
+    # One filler of eight: 0.2 * (0.85 * 0.14 + 0.15 * 0.64) / 8
+    expected = math.log(0.2 * (0.85 * 0.14 + 0.15 * 0.64) / 8)
     assert world.reply_log_probability(PROMPT, " Noted.") == pytest.approx(expected)
 
 
@@ -200,9 +200,10 @@ def test_warm_sentences_count_once_and_only_for_this_customer():
     assert score(" Noted.")["warm"] == 0
 
 
-def test_silence_is_no_briefer_than_the_shortest_answers():
-    assert score("") == {"helpful": 0.0, "warm": 0.0, "brief": -0.2}
-    assert score(" Noted.")["brief"] == score(" All right.")["brief"] == -0.2
+def test_silence_and_gibberish_are_no_answers():
+    longest = " " + " ".join(["We will send a new lamp."] * 5)
+    for nothing in ("", "   ", " We", " lamp lamp lamp"):
+        assert score(nothing)["brief"] == -4.0 < score(longest)["brief"]
 
 
 def test_a_reply_cut_off_pays_for_its_fragment():
