@@ -21,7 +21,7 @@ from moalign.demo.true_reward import TrueReward
 from moalign.methods.clp import CLPConfig
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
-from moalign.training.run_folder import MetricsFile, write_config
+from moalign.training.run_folder import watch, write_config
 from reward_heads import RewardHeadsConfig, RewardHeadsTrainer, TransformerReward
 
 MAX_NEW_TOKENS = 40
@@ -192,7 +192,8 @@ def _train_reward(
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
     )
-    trainer = RewardHeadsTrainer(base, config, train_dataset=pairs.dataset, callbacks=[MetricsFile()])
+    trainer = RewardHeadsTrainer(base, config, train_dataset=pairs.dataset)
+    watch(trainer)
     trainer.train()
     trainer.reward.save_pretrained(out)
     columns = [[pair[name] for pair in testing] for name in ("prompt", "completion_a", "completion_b")]

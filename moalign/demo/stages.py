@@ -108,15 +108,15 @@ def write_front(folder: Path, front: ParetoFront, picks: Mapping[str, Selection]
 
 
 def three_picks(front: ParetoFront) -> dict[str, Selection]:
-    """The knee; the best of the first objective with the last kept above its middle; the nearest to a balanced wish."""
+    """The knee; the best of the first objective with the last kept above its middle; the point nearest to 3/4 of every objective's range."""
     first, last = front.objectives[0], front.objectives[-1]
     low, high = front.rewards.min(0), front.rewards.max(0)
     middle = float((low[-1] + high[-1]) / 2)
     wish = {name: float(low[k] + 0.75 * (high[k] - low[k])) for k, name in enumerate(front.objectives)}
     return {
         "knee": pick(front, knee=True),
-        f"best {first} with {last} ≥ {middle:.2f}": pick(front, minimum={last: middle}, maximize=first),
-        "nearest to 3/4 of every range": pick(front, aspire=wish),
+        f"{first}, {last} ≥ {middle:.1f}": pick(front, minimum={last: middle}, maximize=first),
+        "near 3/4 of all": pick(front, aspire=wish),
     }
 
 
@@ -213,12 +213,15 @@ def steer_and_measure(
     policy, normalizer = train_clp(base, reward, prompts, config)
     trained = time.perf_counter()
     if truth is not None:  # in the same unit as the learned rewards: what the reference policy's completions vary by
-        options = {
-            "max_new_tokens": config.max_completion_length,
-            "samples": config.normalizer_samples,
-            "seed": config.seed,
-        }
-        truth = NormalizedReward(truth, measure_normalizer(policy, truth, prompts, **options))
+        scale = measure_normalizer(
+            policy,
+            truth,
+            prompts,
+            samples=config.normalizer_samples,
+            max_new_tokens=sweep.max_new_tokens,
+            seed=config.seed,
+        )
+        truth = NormalizedReward(truth, scale)
     say("Sweeping the front ...")
     front = sweep.measure(policy, reward, normalizer, truth, "steerable")
     picks = three_picks(front)

@@ -1,7 +1,7 @@
 """Online RL on a reward vector: TRL's RLOO with a preference per row, a scalarizer, and the reference for free."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -150,7 +150,7 @@ class OnlineTrainer(RLOOTrainer):
         peft_model.peft_config["default"] = peft_model.peft_config[self.policy.objectives[0]]
         super().__init__(
             model=peft_model,
-            reward_funcs=[*as_reward_funcs(reward), _scalarized],
+            reward_funcs=[*as_reward_funcs(reward), cast("Callable[..., list[float | None]]", _scalarized)],
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
