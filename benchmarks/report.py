@@ -80,7 +80,6 @@ def main(
         options: further flags, as arguments of `add_argument`.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=run.__doc__)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--quick", action="store_true", help="a smaller run that shows only that everything works")
@@ -88,10 +87,16 @@ def main(
     for flag, settings in options:
         parser.add_argument(flag, **settings)
     args = parser.parse_args()
+    import torch
+
+    # The models are small: a second thread costs more than it brings, and ten times more beside another busy process.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = perf_counter()
     rows = run(args)
     print_table(rows)
     if args.json:
+        from moalign.training.run_folder import finite
+
         versions = {package: importlib.metadata.version(package) for package in PACKAGES}
         report = {
             "benchmark": name,
@@ -99,7 +104,7 @@ def main(
             "device": device(),
             "versions": versions,
             "seconds": perf_counter() - started,
-            "rows": [asdict(row) for row in rows],
+            "rows": [finite(asdict(row)) for row in rows],
         }
-        write_text(args.json, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        write_text(args.json, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         print(f"wrote {args.json}")

@@ -1,5 +1,6 @@
 """Measure what a steerable policy really does: its rewards, its distance from the reference and its texts, at many preferences."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from frontier.errors import InputError
+from frontier.errors import InputError, unknown_name
 from frontier.front import FrontPoint, ParetoFront
 from moalign.policy import SteerablePolicy, Text
 from moalign.preference import Preference
 from reward_heads import NormalizedReward, Normalizer, VectorReward
+from reward_heads.vector_reward import score_checked
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Samples:
     Args:
         completions (`list[str]`): N texts.
         rewards (`Tensor`): `[N, K]` in the reward's own units.
-        log_ratio (`Tensor`): `[N]` log π_w(y|x) − log π_ref(y|x) in nats: its mean estimates the KL divergence.
+        log_ratio (`Tensor`): `[N]` log π_w(y|x) − log π_ref(y|x) in nats, at temperature 1: where the sampling was too, its mean estimates the KL
+            divergence.
         reference_log_probs (`Tensor`): `[N]` log π_ref(y|x) in nats.
         tokens (`Tensor`): `[N]` completion lengths, the ending token included.
     """
@@ -73,7 +76,14 @@ def sample(
         batch_size (`int`): rows per batch.
         progress (`str`, *optional*): label of a progress bar; none without it.
         **generate_kwargs: further options of `generate`.
+
+    Raises:
+        InputError: no prompts, as many rows of weights as are not one per prompt, or a reward that is infinite.
     """
+    if not len(prompts):
+        raise InputError("no prompts to sample completions of")
+    if len(weights) != len(prompts):
+        raise InputError(f"{len(weights)} rows of weights for {len(prompts)} prompts: give one per prompt")
     was_training = policy.model.training
     policy.model.eval()
     options = (
@@ -109,10 +119,10 @@ def _score(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], 
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     parts = [
-        reward.score(list(prompts[i : i + batch_size]), completions[i : i + batch_size])
+        score_checked(reward, list(prompts[i : i + batch_size]), completions[i : i + batch_size])
         for i in range(0, len(prompts), batch_size)
     ]
-    return torch.cat(parts).float().cpu()
+    return torch.cat(parts)
 
 
 def measure_normalizer(
@@ -139,7 +149,10 @@ def measure_normalizer(
     """
     if not len(prompts):
         raise InputError("no prompts to measure the normaliser on")
-    chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, samples).round().astype(int)]
+    # Rounded even steps from end to end would take the first and the last of a few prompts half as often as the others.
+    few = len(prompts) < samples
+    places = np.arange(samples) * len(prompts) // samples if few else np.linspace(0, len(prompts) - 1, samples).round()
+    chosen = [prompts[int(i)] for i in places]
     zero = torch.zeros(samples, len(policy.objectives))
     found = sample(policy, reward, chosen, zero, seed=seed, progress="Normaliser", **sampling)
     source = f"{samples} completions of the reference policy"
@@ -167,7 +180,7 @@ def measure_front(
 
     Args:
         policy (`SteerablePolicy`): the policy.
-        reward (`VectorReward`): gives the front's rewards, in the policy's objectives.
+        reward (`VectorReward`): gives the front's rewards, in the policy's objectives and their order (`reward_heads.select` brings it there).
         prompts (`Sequence`): at least 2.
         preferences (`Sequence[Preference]`): the points to measure.
         normalizer (`Normalizer`, *optional*): applied to the rewards; raw rewards without it.
@@ -183,9 +196,22 @@ def measure_front(
     Returns:
         `ParetoFront`: a point per preference with mean rewards, standard errors, KL in nats per completion, the perplexity of its completions under the
         reference policy and one sample text.
+
+    Raises:
+        InputError: fewer than 2 prompts, no preferences, objectives that are not the policy's in their order, or an objective whose reward is not known
+            for any prompt.
     """
     if len(prompts) < 2:
         raise InputError(f"a front needs at least 2 prompts for its standard errors, found {len(prompts)}")
+    if not preferences or samples_per_prompt < 1:
+        raise InputError(
+            f"a front needs at least 1 preference and 1 sample per prompt, found {len(preferences)} and {samples_per_prompt}"
+        )
+    for what, scored in [("reward", reward), ("normalizer", normalizer), *(others or {}).items()]:
+        if scored is not None and tuple(scored.objectives) != policy.objectives:
+            raise InputError(
+                f"'{what}' has the objectives {', '.join(scored.objectives)}, expected the policy's in their order: {', '.join(policy.objectives)}"
+            )
     per_point = len(prompts) * samples_per_prompt
     each: list[Text] = [p for p in prompts for _ in range(samples_per_prompt)]
     rows = torch.cat(
@@ -203,6 +229,9 @@ def measure_front(
     def point(part: Samples, preference: Preference | None) -> FrontPoint:
         rewards = normalizer(part.rewards) if normalizer is not None else part.rewards
         mean, error = _mean_and_error(rewards, samples_per_prompt)
+        unknown = [name for name, value in zip(policy.objectives, mean, strict=True) if math.isnan(value)]
+        if unknown:
+            raise InputError(f"the reward of objective '{unknown[0]}' is not known for any completion of a point")
         extra: dict[str, Any] = {
             "perplexity_under_reference": float(torch.exp(-part.reference_log_probs.sum() / part.tokens.sum())),
             "mean_tokens": float(part.tokens.float().mean()),
@@ -210,7 +239,7 @@ def measure_front(
         }
         for name, other in (others or {}).items():
             other_mean, other_error = _mean_and_error(_score(other, each, part.completions, 512), samples_per_prompt)
-            extra |= {f"rewards/{name}": other_mean, f"standard_error/{name}": other_error}
+            extra |= {f"rewards/{name}": _json(other_mean), f"standard_error/{name}": _json(other_error)}
         return FrontPoint(
             rewards=tuple(mean),
             standard_error=tuple(error),
@@ -241,13 +270,26 @@ def _mean_and_error(rewards: Tensor, samples_per_prompt: int) -> tuple[list[floa
     return means, errors
 
 
+def _json(values: list[float]) -> list[float | None]:
+    """What is not known as null, for JSON has no NaN."""
+    return [None if math.isnan(value) else value for value in values]
+
+
 def front_of(front: ParetoFront, name: str) -> ParetoFront:
-    """The same points in the units of another reward that was recorded along with them (`others` of `measure_front`)."""
+    """The same points in the units of another reward that was recorded along with them (`others` of `measure_front`).
+
+    Raises:
+        InputError: no such reward was recorded, or it is not known for an objective of a point.
+    """
 
     def swap(point: FrontPoint) -> FrontPoint:
+        if f"rewards/{name}" not in point.extra:
+            recorded = [key.removeprefix("rewards/") for key in point.extra if key.startswith("rewards/")]
+            raise unknown_name("reward of the front", name, recorded)
+        errors = point.extra[f"standard_error/{name}"]
         return FrontPoint(
             rewards=tuple(point.extra[f"rewards/{name}"]),
-            standard_error=tuple(point.extra[f"standard_error/{name}"]),
+            standard_error=tuple(math.nan if error is None else error for error in errors),
             n_prompts=point.n_prompts,
             preference=point.preference,
             kl=point.kl,

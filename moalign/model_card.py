@@ -44,7 +44,7 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
         lines += ["## What the weights refer to", ""]
         lines += [f"Rewards are centred and scaled by {manifest.normalizer.get('source', 'the reference policy')}:", ""]
         rows = zip(
-            manifest.objectives,
+            manifest.normalizer.get("objectives", manifest.objectives),
             manifest.normalizer.get("location", []),
             manifest.normalizer.get("scale", []),
             strict=False,

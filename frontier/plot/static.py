@@ -165,11 +165,11 @@ _STAR: dict[str, Any] = {"marker": "*", "color": "#000000", "mec": "white", "mew
 
 
 def _mark_picks(axes: Axes, layer: Layer, x: int, y: int, size: float, letters: bool) -> None:
-    for number, (label, index) in enumerate(layer.picks.items()):
+    for letter, label, index in layer.lettered_picks():
         place = layer.front.points[index].rewards
         axes.scatter(place[x], place[y], s=size * 3.6, facecolors="none", edgecolors="black", linewidths=1.4, zorder=5)
         text = axes.annotate(
-            chr(ord("a") + number) if letters else label,
+            letter if letters else label,
             (place[x], place[y]),
             xytext=(8, 7),
             textcoords="offset points",
@@ -229,9 +229,8 @@ def _legend(figure: Figure, view: View, anchor: tuple[float, float]) -> None:
         )
     if view.references:
         handles.append(Line2D([], [], **_STAR, ms=13, label="reference policy"))
-    for number, label in enumerate(view.layers[0].picks):
-        letter = f"{chr(ord('a') + number)}: " if len(view.objectives) > 2 else ""
-        name = f"{letter}{label} (picked)"
+    for letter, label, _ in view.layers[0].lettered_picks():
+        name = f"{letter}: {label} (picked)" if len(view.objectives) > 2 else f"{label} (picked)"
         handles.append(Line2D([], [], marker="o", ls="none", mfc="none", mec="black", mew=1.4, ms=11, label=name))
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, frameon=False, fontsize=9, labelspacing=0.7)
 

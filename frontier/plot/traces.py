@@ -76,7 +76,7 @@ def space_figure(view: View) -> go.Figure:
                 showlegend=False,
             )
         )
-        for label, index in layer.picks.items():
+        for letter, _, index in layer.lettered_picks():
             place = rewards[index]
             figure.add_trace(
                 go.Scatter3d(
@@ -84,7 +84,7 @@ def space_figure(view: View) -> go.Figure:
                     y=[place[1]],
                     z=[place[2]],
                     mode="markers+text",
-                    text=[f"<b>{html.escape(label, quote=False)}</b>"],
+                    text=[f"<b>{letter}</b>"],
                     textposition="top center",
                     marker={"size": 13, "symbol": "circle-open", "color": "black", "line": {"width": 3}},
                     hoverinfo="skip",
@@ -212,13 +212,13 @@ def _add_pair(figure: go.Figure, view: View, x: int, y: int, place: dict[str, in
             ),
             **place,
         )
-        for label, index in layer.picks.items():
+        for letter, _, index in layer.lettered_picks():
             figure.add_trace(
                 go.Scatter(
                     x=[rewards[index, x]],
                     y=[rewards[index, y]],
                     mode="markers+text",
-                    text=[f"<b>{html.escape(label, quote=False)}</b>"] if len(view.objectives) <= 3 else None,
+                    text=[f"<b>{letter}</b>"] if len(view.objectives) <= 3 else None,
                     textposition="top right",
                     marker={"size": size * 1.9, "symbol": "circle-open", "color": "black", "line": {"width": 2}},
                     hoverinfo="skip",
@@ -281,9 +281,13 @@ def _with_legend(figure: go.Figure, view: View, star: bool = True) -> go.Figure:
         entries.append(("dominated (hollow)", {"symbol": "circle-open", "color": "#707070", "size": 10}, None))
     if view.references and star:
         entries.append(("reference policy", {"symbol": "star", "color": "black", "size": 13}, None))
-    for label in view.layers[0].picks:
+    for letter, label, _ in view.layers[0].lettered_picks():
         entries.append(
-            (f"{label} (picked)", {"symbol": "circle-open", "color": "black", "size": 13, "line": {"width": 2}}, None)
+            (
+                f"{letter}: {label} (picked)",
+                {"symbol": "circle-open", "color": "black", "size": 13, "line": {"width": 2}},
+                None,
+            )
         )
     three = figure.data and figure.data[0].type == "scatter3d"
     for name, marker, group in entries:

@@ -28,6 +28,10 @@ class Layer:
     samples: list[str | None]
     picks: dict[str, int]
 
+    def lettered_picks(self) -> list[tuple[str, str, int]]:
+        """`(letter, label, index)` of each pick: a letter beside the point keeps plots readable, the legend tells the label."""
+        return [(chr(ord("a") + n), label, index) for n, (label, index) in enumerate(self.picks.items())]
+
 
 @dataclass(frozen=True)
 class View:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,8 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
 
 def _clear(out: Path, overwrite: bool) -> None:
     """Make room for a new run, and never delete what the demo did not make."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"output_dir {out} is a file, expected a folder")
     if not out.exists() or not any(out.iterdir()):
         return
     ours = {
@@ -162,15 +164,26 @@ def _clear(out: Path, overwrite: bool) -> None:
         "front.html",
         PAIRS,
     }
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
+    # Other runs have folders of these names too: only a demo's settings beside them tell that they may go.
+    by_demo = _is_demo_config(out / "config.json")
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in ours or not by_demo)
     if foreign or not overwrite:
         what = f"holds {', '.join(foreign[:3])}, which no demo made" if foreign else "holds an earlier demo"
         raise InputError(f"output_dir {out} {what}: name another folder with --output_dir")
     for path in out.iterdir():
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _is_demo_config(path: Path) -> bool:
+    """Whether a file holds the settings of a demo, which are the first thing that a demo writes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {f.name for f in fields(DemoConfig)} <= set(content)
 
 
 def _train_reward(

@@ -22,6 +22,7 @@ from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_sampling import lattice
+from moalign.training.run_folder import finite
 from reward_heads import NormalizedReward, Normalizer, VectorReward
 
 
@@ -115,20 +116,22 @@ def three_picks(front: ParetoFront) -> dict[str, Selection]:
     wish = {name: float(low[k] + 0.75 * (high[k] - low[k])) for k, name in enumerate(front.objectives)}
     return {
         "knee": pick(front, knee=True),
-        f"{first}, {last} ≥ {middle:.1f}": pick(front, minimum={last: middle}, maximize=first),
+        f"{first}, {last} ≥ {middle:.2g}": pick(front, minimum={last: middle}, maximize=first),
         "near 3/4 of all": pick(front, aspire=wish),
     }
 
 
 def five_preferences(objectives: Sequence[str]) -> list[Preference]:
-    """Each objective alone (at most three), all of them evenly, and half of each of the first two."""
+    """Each objective alone (at most three), all of them evenly, and mixes of the first two; a single objective has one preference only."""
     corners = [Preference.only(name) for name in objectives[:3]]
-    half = Preference({objectives[0]: 0.5, objectives[1]: 0.5})
-    return [*corners, Preference.uniform(objectives), half][:5]
+    shares = (0.5, 0.75, 0.25) if len(objectives) > 1 else ()
+    mixes = [Preference({objectives[0]: share, objectives[1]: 1 - share}) for share in shares]
+    # Of two objectives, half of each is the same as all of them evenly.
+    return list(dict.fromkeys([*corners, Preference.uniform(objectives), *mixes]))[:5]
 
 
 def compare_samples(policy: SteerablePolicy, prompt: str, **generate_kwargs: Any) -> list[dict[str, Any]]:
-    """The same prompt, greedily answered by the reference and at five preferences."""
+    """The same prompt, greedily answered by the reference and at `five_preferences`."""
     preferences: list[Preference | None] = [None, *five_preferences(policy.objectives)]
     answers = policy.generate([prompt] * len(preferences), preferences, do_sample=False, **generate_kwargs)
     return [
@@ -294,5 +297,6 @@ def print_summary(summary: Mapping[str, Any], printer: Callable[[str], None] = s
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Write `summary.json`."""
-    write_text(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    """Write `summary.json`; figures that are not known (the steering of a reward that never moved) become null."""
+    text = json.dumps(finite(summary), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "summary.json", text + "\n")

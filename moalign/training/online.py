@@ -30,6 +30,13 @@ from moalign.training.run_folder import watch, write_config
 from reward_heads import Normalizer, VectorReward, as_reward_funcs
 
 STATE = "steering_state.json"
+# Options of TRL's that would quietly undo the steering.
+_REFUSED = {
+    "use_vllm": "vLLM applies one adapter per request and would generate unsteered completions",
+    "use_transformers_continuous_batching": "it regroups the rows of a batch, and each row has its own weights",
+    "sync_ref_model": "the reference is the base model, which must stay as it is for the weights to keep their meaning",
+    "reward_weights": "each prompt brings its own weights; set `preference` to train for one of them",
+}
 
 
 @dataclass
@@ -66,6 +73,9 @@ class OnlineConfig(RLOOConfig):
     )
 
     def __post_init__(self) -> None:
+        for name, why in _REFUSED.items():
+            if getattr(self, name):
+                raise InputError(f"{name} cannot be used: {why}")
         on_gpu = torch.cuda.is_available() and not self.use_cpu
         if self.bf16 is None:
             self.bf16 = on_gpu and not self.fp16

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class MetricsFile(TrainerCallback):
         path = Path(str(args.output_dir)) / METRICS
         if state.is_world_process_zero:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and state.global_step else []
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+            kept = [line for line in lines if _is_whole(line) and json.loads(line)["step"] <= state.global_step]
             write_text(path, "".join(line + "\n" for line in kept))
 
     def on_log(
@@ -36,12 +37,22 @@ class MetricsFile(TrainerCallback):
     ) -> None:
         """One JSON object a line, `step` first; numbers that are not finite become null."""
         if state.is_world_process_zero and logs:
-            line = {"step": state.global_step} | {name: _finite(value) for name, value in logs.items()}
+            line = {"step": state.global_step} | finite(logs)
             with (Path(str(args.output_dir)) / METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def _is_whole(line: str) -> bool:
+    """Whether a line was written to its end; a run that was killed while it wrote leaves a part of its last one."""
+    return line.endswith("}")
+
+
+def finite(value: Any) -> Any:
+    """The value with null for every number in it that is not finite, for JSON has no NaN and no infinity."""
+    if isinstance(value, Mapping):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -23,7 +23,7 @@ def test_pair(make_front):
         "front",
         "dominated (hollow)",
         "reference policy",
-        "knee (picked)",
+        "a: knee (picked)",
     ]
 
 

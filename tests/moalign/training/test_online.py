@@ -289,6 +289,41 @@ def test_soups_train_each_adapter_alone(tiny_base, tmp_path):
     SteerablePolicy.from_pretrained(tmp_path / "soup")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"use_vllm": True},
+        {"use_transformers_continuous_batching": True},
+        {"sync_ref_model": True},
+        {"reward_weights": [1.0, 2.0]},
+    ],
+)
+def test_options_that_would_undo_the_steering_are_refused(tmp_path, option):
+    with pytest.raises(InputError, match=f"{next(iter(option))} cannot be used"):
+        settings(tmp_path, **option)
+
+
+def test_accumulated_chunks_keep_each_row_under_its_own_weights(tiny_base, tmp_path):
+    """One rollout in two chunks (shuffled by TRL) ends at the same weights as in one."""
+
+    def end(name, **chunks):
+        options = {
+            "max_steps": 2,
+            "normalize_rewards": False,
+            "optim": "sgd",
+            "max_grad_norm": 0.0,
+            "learning_rate": 0.5,
+        }
+        trainer = CLPTrainer(str(tiny_base), REWARD, settings(tmp_path / name, **options, **chunks), PROMPTS)
+        trainer.train()
+        return parameters(trainer)
+
+    whole = end("whole", per_device_train_batch_size=8)
+    chunked = end("chunked", per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    for name, value in whole.items():
+        assert_close(value, chunked[name], atol=1e-5, rtol=1e-4)
+
+
 def test_refusals(tiny_base, tmp_path):
     with pytest.raises(InputError, match="needs a column 'prompt', found text"):
         CLPTrainer(str(tiny_base), REWARD, settings(tmp_path), Dataset.from_dict({"text": ["a"]}))
