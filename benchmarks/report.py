@@ -79,7 +79,6 @@ def main(
         run: gets the parsed flags (`quick`, `data`, ...) and returns the rows.
         options: further flags, as arguments of `add_argument`.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=run.__doc__)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--quick", action="store_true", help="a smaller run that shows only that everything works")

@@ -15,13 +15,15 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
         front (`ParetoFront`, *optional*): the measured front, as a table with its hypervolume.
     """
     base = manifest.base.name_or_path
+    # Hubs check that this names a repository, which a local folder does not.
+    on_hub = [] if base.startswith((".", "/")) else [f"base_model: {base}"]
     example = ",".join(
         f"{name}={share}" for name, share in zip(manifest.objectives, _shares(len(manifest.objectives)), strict=True)
     )
     lines = [
         "---",
         "library_name: moalign",
-        f"base_model: {base}",
+        *on_hub,
         "tags: [moalign, multi-objective, steerable, peft, lora]",
         "---",
         "",

@@ -72,6 +72,8 @@ class RewardHeadsConfig(TrainingArguments):
             self.bf16 = (
                 not self.fp16 and not self.use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
             )
+        if self.disable_tqdm is None:  # transformers would hide the bar together with its log messages
+            self.disable_tqdm = False
         super().__post_init__()
         if self.remove_unused_columns:
             raise InputError("remove_unused_columns must be false: the trainer reads its own columns")

@@ -272,13 +272,20 @@ def _described(selection: Selection, objectives: Sequence[str]) -> dict[str, Any
     }
 
 
+def _short(preference: str) -> str:
+    """A preference for a narrow column: two decimals, zeros left out."""
+    if preference == "reference":
+        return preference
+    return ", ".join(f"{name} {value:.2g}" for name, value in Preference.parse(preference).values.items() if value)
+
+
 def print_summary(summary: Mapping[str, Any], printer: Callable[[str], None] = say) -> None:
     """The summary for a terminal: samples first, then figures."""
     printer("\nThe same prompt at several preferences:")
     for sample in summary["samples"]:
         if sample["preference"] == "reference":
             printer(f"  {sample['prompt']!r}")
-        printer(f"  {sample['preference']:>40} | {sample['completion']}")
+        printer(f"  {_short(sample['preference']):>34} | {sample['completion']}")
     printer("\nPicked points:")
     for name, chosen in summary["picks"].items():
         weights = ", ".join(f"{k}={v:.2f}" for k, v in chosen["preference"]["weights"].items())

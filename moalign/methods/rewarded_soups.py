@@ -67,5 +67,9 @@ def train_rewarded_soups(
         policy, normalizer = trainer.policy, trainer.normalizer
     assert isinstance(policy, SteerablePolicy)
     policy.normalizer = normalizer.to_json() if normalizer is not None else None
-    policy.training = {"method": "rewarded_soups", "paper": SingleObjectiveTrainer.paper, "updates": args.max_steps}
+    policy.training = {
+        "method": "rewarded_soups",
+        "paper": SingleObjectiveTrainer.paper,
+        "updates": args.max_steps // len(chosen) * len(chosen),
+    }
     return policy

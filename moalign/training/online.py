@@ -79,6 +79,8 @@ class OnlineConfig(RLOOConfig):
         on_gpu = torch.cuda.is_available() and not self.use_cpu
         if self.bf16 is None:
             self.bf16 = on_gpu and not self.fp16
+        if self.disable_tqdm is None:  # transformers would hide the bar together with its log messages
+            self.disable_tqdm = False
         if self.gradient_checkpointing is None:
             self.gradient_checkpointing = on_gpu
         super().__post_init__()
@@ -147,7 +149,7 @@ class OnlineTrainer(RLOOTrainer):
         self.policy = _steerable(model, reward.objectives, args, processing_class)
         self.reward = reward
         self.scalarizer = scalarizer or Linear()
-        self.normalizer = normalizer
+        self.normalizer = normalizer.select(reward.objectives) if normalizer is not None else None
         self.trained_adapters = adapters
         preference = Preference.parse(args.preference, reward.objectives) if args.preference else None
         self.sampler = PreferenceSampler(

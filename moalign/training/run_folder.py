@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from frontier.atomic import write_text
 
@@ -79,6 +87,7 @@ class QuietProgress(ProgressCallback):
 def watch(trainer: Trainer) -> None:
     """Give a trainer `metrics.jsonl` and the quiet progress bar."""
     trainer.add_callback(MetricsFile)
+    trainer.remove_callback(PrinterCallback)  # every line that it prints stands in metrics.jsonl
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(QuietProgress)

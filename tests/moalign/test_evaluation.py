@@ -220,6 +220,29 @@ def test_means_and_standard_errors_by_hand(scripted):
     assert first.n_prompts == 2
 
 
+def test_more_samples_of_a_prompt_are_no_more_prompts(policy):
+    """A reward of the prompt alone: its error is that over prompts, whatever the number of completions; others see the same prompts."""
+    values = {"a b": 1.0, "c": 4.0, "g": 10.0}
+    reward = FunctionReward(dict.fromkeys(NAMES, lambda prompt, completion: values[prompt]))
+    front = measure_front(
+        policy,
+        reward,
+        list(values),
+        [HALVES],
+        others={"same": reward},
+        samples_per_prompt=4,
+        progress=False,
+        max_new_tokens=1,
+        batch_size=5,
+    )
+    for point in (*front.points, front.reference_policy):
+        assert point.rewards == pytest.approx((5,) * 3)
+        assert point.standard_error == pytest.approx((math.sqrt((16 + 1 + 25) / 2 / 3),) * 3)
+        assert point.extra["rewards/same"] == pytest.approx(point.rewards)
+        assert point.extra["standard_error/same"] == pytest.approx(point.standard_error)
+        assert point.n_prompts == 3
+
+
 def test_what_a_point_carries(scripted):
     front, found = scripted
     assert front.objectives == NAMES
