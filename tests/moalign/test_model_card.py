@@ -20,9 +20,14 @@ def section(card, title):
 def test_metadata_block_is_yaml_that_hubs_read():
     block = re.match(r"---\n(.*?)\n---\n", model_card(manifest()), re.DOTALL)
     metadata = yaml.safe_load(block[1])
-    assert metadata["base_model"] == "../base"
+    assert "base_model" not in metadata  # a local folder is no repository of a hub
     assert metadata["library_name"] == "moalign"
     assert {"multi-objective", "steerable", "peft", "lora"} <= set(metadata["tags"])
+
+
+def test_a_base_on_the_hub_is_linked():
+    card = model_card(Manifest(objectives=("helpful", "brief"), base=BaseModel("org/model", "d1")))
+    assert yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)[1])["base_model"] == "org/model"
 
 
 def test_names_what_can_be_traded():

@@ -291,7 +291,7 @@ def test_summary_for_a_terminal():
     print_summary(SUMMARY, lines.append)
     text = "\n".join(lines)
     assert text.count(r"'Hi\nthere'") == 1  # the prompt once, above its answers
-    assert "helpful=1.0 | steered" in text
+    assert "helpful 1 | steered" in text
     assert "knee: weights helpful=0.25, brief=0.75; expected rewards helpful 1.23 ± 0.10, brief -0.50 ± nan" in text
     assert "helpful 0.988, brief nan" in text
     assert "Hypervolume: steerable 2, reference 0.5" in lines[-2]
