@@ -125,7 +125,8 @@ def view_of(
         marked = dict(picks or {}) if label == first else {}
         layers.append(Layer(label, front, front.non_dominated_mask(), colours_of(front.weights, column), given, marked))
         reference = front.reference_policy
-        if reference is not None and all(reference.rewards != r.rewards for r in references):
+        # The same policy scored twice differs by rounding only.
+        if reference is not None and not any(np.allclose(reference.rewards, r.rewards, atol=1e-3) for r in references):
             references.append(reference)
     normalised = all(front.normalizer is not None for front in named.values())
     return View(layers, objectives, objectives[column], place, references, normalised)
