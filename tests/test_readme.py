@@ -1,0 +1,58 @@
+"""What the README shows must exist: verbs, flags, importable names, make targets."""
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from moalign.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [
+    line for block in blocks("bash") for line in block.splitlines() if line.startswith("moalign ")
+] + re.findall(r"`(moalign (?:export|serve|env)[^`]*)`", README)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_real_verbs_and_flags(command, capsys):
+    words = shlex.split(command, comments=True)
+    verb = [w for w in words[1:3] if not w.startswith("-")] if words[1] == "train" else words[1:2]
+    assert main([*verb, "--help-all"]) == 0
+    shown = capsys.readouterr().out
+    for flag in (w.partition("=")[0] for w in words if w.startswith("--")):
+        assert re.search(rf"{re.escape(flag)}\b", shown), f"{verb} has no {flag}"
+
+
+def test_there_are_commands():
+    assert {c.split()[1] for c in COMMANDS} >= {"reward", "train", "front", "pick", "serve", "export"}
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_every_python_block_parses_and_imports_what_exists(code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake (\w+)", README)) <= targets
+
+
+def test_every_method_is_in_the_table():
+    from moalign.cli.methods import METHODS
+
+    for name in METHODS:
+        assert re.search(rf"^\| `{name}` \|", README, re.MULTILINE), f"the methods table lacks {name}"
