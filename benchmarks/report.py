@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +57,12 @@ def device() -> str:
     return f"{os.cpu_count()}-core {platform.machine()} CPU"
 
 
+def commit() -> str | None:
+    """The commit that is measured; `None` outside a git checkout."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
 def print_table(rows: Sequence[Row]) -> None:
     """An aligned table: value, bar, peer and whether the bar holds."""
     cells = [["id", "value", "bar", "holds", "peer", "what"]]
@@ -101,6 +108,7 @@ def main(
             "benchmark": name,
             "quick": args.quick,
             "device": device(),
+            "commit": commit(),
             "versions": versions,
             "seconds": perf_counter() - started,
             "rows": [finite(asdict(row)) for row in rows],
