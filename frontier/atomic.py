@@ -8,23 +8,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 file so that a reader sees either the old content or the new one, never a part."""
+@contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a temporary sibling file; it takes the name `path` when the block ends well and vanishes when it raises."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    beside = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(beside, 0o644)  # mkstemp's 0600 would hide the result from other users
+        yield beside
+        beside.chmod(0o644)  # mkstemp's 0600 would hide the result from other users
         os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 file so that a reader sees either the old content or the new one, never a part."""
+    with replace_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def replace_folder(path: str | Path) -> Iterator[Path]:
+def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a temporary sibling folder; it takes the name `path` when the block ends well and vanishes when it raises.
 
     Files that an existing folder at `path` already holds under other names are kept; those of the same name are replaced.

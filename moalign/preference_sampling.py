@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError
-from moalign.preference import Preference, check_objectives
+from frontier.objectives import check_objectives
+from moalign.preference import Preference
 
 LARGEST_LATTICE = 1_000_000
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError, unknown_name
+from frontier.objectives import check_objectives
 from reward_heads.text import Text
-from reward_heads.vector_reward import VectorReward, check_objectives, score_checked
+from reward_heads.vector_reward import VectorReward, score_checked
 
 
 class CombinedReward:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError, unknown_name
+from frontier.objectives import check_objectives
 from reward_heads.text import Text, check_same_length, plain_text
-from reward_heads.vector_reward import check_objectives
 
 _LARGEST = torch.finfo(torch.float32).max
 

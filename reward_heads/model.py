@@ -2,8 +2,6 @@
 
 import copy
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from frontier.atomic import replace_folder
 from frontier.errors import InputError
+from frontier.objectives import check_objectives
 from reward_heads.joining import Joining
 from reward_heads.loading import build_from_base, load_finite, load_tokenizer
 from reward_heads.normalizer import Normalizer
 from reward_heads.sidecar import Sidecar
 from reward_heads.text import Text, check_same_length
-from reward_heads.vector_reward import check_objectives
 
 
 class TransformerReward:
@@ -163,19 +162,10 @@ class TransformerReward:
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write model (safetensors), tokenizer and `reward_heads.json` into a folder; each file appears whole, the sidecar last."""
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
+        with replace_folder(path) as beside:
             self.model.save_pretrained(beside)
             self.tokenizer.save_pretrained(beside)
-            for file in (entry for entry in beside.rglob("*") if entry.is_file()):
-                target = path / file.relative_to(beside)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
-            self.write_sidecar(path)
-        finally:
-            shutil.rmtree(beside)
+        self.write_sidecar(path)
 
     def write_sidecar(self, folder: str | os.PathLike[str]) -> None:
         """Write only `reward_heads.json`, beside model files that something else (a Trainer's checkpoint) has written."""

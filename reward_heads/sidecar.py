@@ -1,12 +1,11 @@
 """`reward_heads.json`: what a reward model must remember beyond its weights, beside the ordinary model files."""
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
 from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
@@ -53,15 +52,7 @@ class Sidecar:
             "offset": list(self.offset),
             "units": None if self.units is None else self.units.to_json(),
         }
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=2, allow_nan=False)
-                file.write("\n")
-            os.replace(temporary, folder / FILE_NAME)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_text(folder / FILE_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Sidecar | None":

@@ -7,7 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from frontier.errors import InputError
-from reward_heads.vector_reward import check_objectives
+from frontier.objectives import check_objectives
 
 
 @dataclass

@@ -33,27 +33,6 @@ class VectorReward(Protocol):
         """
 
 
-def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as a tuple, or an error that says which one can't be used.
-
-    Raises:
-        InputError: there is no name, one is repeated, empty, or holds a character that the text form of a preference
-            (`helpful=0.7,brief=0.3`) needs for itself.
-    """
-    if isinstance(names, str):
-        raise InputError(f"objectives must be a list of names, found one string: write ['{names}']")
-    names = tuple(names)
-    if not names:
-        raise InputError("a reward needs at least one objective, found none")
-    for name in names:
-        if not isinstance(name, str) or not name or name != name.strip() or set(name) & set("=,"):
-            raise InputError(f"an objective's name must be text without '=', ',' or outer spaces, found {name!r}")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"objective '{repeated[0]}' is named twice in {', '.join(names)}")
-    return names
-
-
 def score_checked(reward: VectorReward, prompts: Sequence[Text], completions: Sequence[Text]) -> Tensor:
     """`reward.score`, with its contract enforced: shape `[B, K]`, float32, CPU, no infinities.
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from frontier.atomic import replace_file
 from frontier.plot.colours import BASE, SCALE, triangle_cells
 from frontier.plot.view import Fronts, Layer, View, summary_lines, view_of
 
@@ -64,15 +65,9 @@ def plot_front(
     figure.text(left, 1 - 0.4 / height, "\n".join(lines), va="top", fontsize=9, color=INK, linespacing=1.35)
     figure.text(left, 0.1 / height, view.units, fontsize=8, color="#606060")
     FigureCanvasAgg(figure)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with replace_file(path) as beside:
         figure.savefig(beside, format="png", dpi=dpi, facecolor="white")
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
-    return target
+    return Path(path)
 
 
 def _two(view: View, width: float, header: float) -> Figure:

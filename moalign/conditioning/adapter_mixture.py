@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
 from frontier.errors import InputError
+from frontier.objectives import check_objectives
 
 
 def add_adapters(model: PreTrainedModel, objectives: Sequence[str], config: LoraConfig, seed: int = 0) -> PeftModel:
@@ -44,9 +45,7 @@ def check_objective_names(objectives: Sequence[str]) -> None:
     Raises:
         InputError: with the name and what is allowed.
     """
-    if not objectives:
-        raise InputError("no objectives: name at least one")
-    for name in objectives:
+    for name in check_objectives(objectives):
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in ("default", "ref"):
             raise InputError(
                 f"objective '{name}' cannot name an adapter: allowed are letters, digits, '_' and '-', except the names 'default' and 'ref' "
@@ -56,9 +55,6 @@ def check_objective_names(objectives: Sequence[str]) -> None:
             raise InputError(
                 f"objective '{name}' contains 'lora_', which PEFT uses to tell its parameters from the model's"
             )
-    twice = [name for name in objectives if list(objectives).count(name) > 1]
-    if twice:
-        raise InputError(f"objective '{twice[0]}' is given twice")
 
 
 def load_base(name_or_path: str | Path) -> PreTrainedModel:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frontier.errors import InputError
+from frontier.objectives import check_objectives
 from moalign.data.readers import RawRow, Source, open_source
 from moalign.data.records import FIELDS, BadRow, Record, pair_record, prompt_record, rating_record
 from moalign.data.table import VALUES, TableBuilder, value_matrix
 from moalign.data.writing import BadRowsFile
-from moalign.preference import check_objectives
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any, NoReturn
 
 from frontier.errors import InputError, unknown_name
-from moalign.preference import check_objectives
+from frontier.objectives import check_objectives
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}

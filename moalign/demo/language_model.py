@@ -8,12 +8,12 @@ those of the prompt followed by those of the reply; `</s>` ends a reply and stan
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frontier.atomic import replace_folder, write_text
 from frontier.errors import InputError
 
 if TYPE_CHECKING:
@@ -312,12 +312,7 @@ def _token_losses(model: "PreTrainedModel", ids: "torch.Tensor") -> "torch.Tenso
 
 
 def _save(out: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", metrics: dict[str, Any]) -> None:
-    """Write the folder beside its place, then rename: it is never there in part."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    (partial / "training.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, out)
+    with replace_folder(out) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_text(folder / "training.json", json.dumps(metrics, indent=2) + "\n")

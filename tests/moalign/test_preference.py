@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontier.errors import InputError
-from moalign.preference import Preference, check_objectives
+from frontier.objectives import check_objectives
+from moalign.preference import Preference
 
 OBJECTIVES = ["helpful", "brief", "safe"]
 NAMES = st.lists(
@@ -237,7 +238,7 @@ def test_objective_lists_are_checked():
         check_objectives([])
     with pytest.raises(InputError, match="'a' is named twice"):
         check_objectives(["a", "b", "a"])
-    with pytest.raises(TypeError, match="single string"):
+    with pytest.raises(InputError, match="found one string"):
         check_objectives("helpful")
     with pytest.raises(InputError, match="'a' is named twice"):
         Preference.only("a").as_tensor(["a", "a"])

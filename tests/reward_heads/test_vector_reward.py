@@ -6,8 +6,9 @@ import torch
 from torch.testing import assert_close
 
 from frontier.errors import InputError
+from frontier.objectives import check_objectives
 from reward_heads.functions import FunctionReward
-from reward_heads.vector_reward import VectorReward, check_objectives, score_checked
+from reward_heads.vector_reward import VectorReward, score_checked
 
 
 class Fixed:
@@ -32,11 +33,11 @@ def test_anything_with_objectives_and_score_is_one():
     [
         ([], "at least one objective"),
         ("helpful", "write \\['helpful'\\]"),
-        (["a", "b", "a"], "objective 'a' is named twice in a, b, a"),
-        (["a=b"], "without '=', ','"),
+        (["a", "b", "a"], "objective 'a' is named twice; found: a, b, a"),
+        (["a=b"], "character '=' is not allowed"),
         ([" a"], "outer spaces"),
-        ([""], "must be text"),
-        ([3], "must be text"),
+        ([""], "must be non-empty printable text"),
+        ([3], "must be non-empty printable text"),
     ],
 )
 def test_refuses_bad_names(names, message):

@@ -39,7 +39,7 @@ def test_adapters_are_independent_and_follow_the_seed(tiny_base):
         (["default"], "'default'"),
         (["ref"], "'ref'"),
         (["lora_A"], "lora_"),
-        (["a", "b", "a"], "'a' is given twice"),
+        (["a", "b", "a"], "'a' is named twice"),
     ],
 )
 def test_refuses_names_that_cannot_be_adapters(names, message):
