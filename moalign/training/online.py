@@ -9,24 +9,24 @@ from typing import Any, cast
 import torch
 from accelerate.utils import gather
 from datasets import Dataset
-from peft import LoraConfig, LoraModel, PeftModel
+from peft import LoraConfig, LoraModel
 from scipy.stats import spearmanr
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import RLOOConfig, RLOOTrainer
 
 from frontier.atomic import write_text
 from frontier.errors import InputError
 from moalign.bundle import write_manifest
-from moalign.conditioning.adapter_mixture import add_adapters, load_base
 from moalign.evaluation import measure_normalizer
 from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
-from moalign.scalarize.base import Scalarizer
+from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
 from moalign.training.rollout import PreferenceSampler, RolloutRows
 from moalign.training.run_folder import watch, write_config
+from moalign.training.starting_policy import starting_policy
 from reward_heads import Normalizer, VectorReward, as_reward_funcs
 
 STATE = "steering_state.json"
@@ -146,7 +146,7 @@ class OnlineTrainer(RLOOTrainer):
     ) -> None:
         if "prompt" not in train_dataset.column_names:
             raise InputError(f"train_dataset needs a column 'prompt', found {', '.join(train_dataset.column_names)}")
-        self.policy = _steerable(model, reward.objectives, args, processing_class)
+        self.policy = starting_policy(model, reward.objectives, args.lora_config(), args.seed, processing_class)
         self.reward = reward
         self.scalarizer = scalarizer or Linear()
         self.normalizer = normalizer.select(reward.objectives) if normalizer is not None else None
@@ -266,6 +266,10 @@ class OnlineTrainer(RLOOTrainer):
         weights = gather(rows.weights.to(rewards.device))
         alpha = gather(rows.alpha.to(rewards.device))
         normalized = self.normalizer(vector) if self.normalizer is not None else vector
+        if isinstance(self.scalarizer, StatefulScalarizer) and self.policy.model.training:
+            self.scalarizer.observe(normalized)  # before the update that it steers, and on the gathered batch
+            for name, value in self.scalarizer.metrics().items():
+                self._metrics["train"][name].append(value)
         rewards[:, -1] = (1 - alpha) * self.scalarizer(normalized, weights)
         self._log_steering(weights, normalized)
         return rewards
@@ -348,6 +352,7 @@ class OnlineTrainer(RLOOTrainer):
             state = {
                 "sampler": self.sampler.state(),
                 "normalizer": self.normalizer.to_json() if self.normalizer is not None else None,
+                "scalarizer": self.scalarizer.state() if isinstance(self.scalarizer, StatefulScalarizer) else None,
             }
             write_text(folder / STATE, json.dumps(state))
 
@@ -366,6 +371,8 @@ class OnlineTrainer(RLOOTrainer):
                 )
             state = json.loads(path.read_text(encoding="utf-8"))
             self.sampler.restore(state["sampler"])
+            if isinstance(self.scalarizer, StatefulScalarizer):
+                self.scalarizer.restore(state["scalarizer"])
             if state["normalizer"] is not None:
                 self.normalizer = Normalizer.from_json(state["normalizer"])
 
@@ -376,24 +383,3 @@ def _scalarized(completions: Sequence[Any], **kwargs: Any) -> list[float]:
 
 
 _scalarized.__name__ = "scalarized"
-
-
-def _steerable(
-    model: str | PreTrainedModel | SteerablePolicy,
-    objectives: Sequence[str],
-    args: OnlineConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
-) -> SteerablePolicy:
-    if isinstance(model, SteerablePolicy):
-        if tuple(model.objectives) != tuple(objectives):
-            raise InputError(
-                f"the reward's objectives are {', '.join(objectives)}, the policy's are {', '.join(model.objectives)}: "
-                "they must be the same in the same order (`reward_heads.select` reorders a reward)"
-            )
-        return model
-    if isinstance(model, PeftModel):
-        raise InputError("the model already carries adapters: load it as a SteerablePolicy to train it further")
-    base = load_base(model) if isinstance(model, str) else model
-    if tokenizer is None:
-        tokenizer = AutoTokenizer.from_pretrained(base.config.name_or_path, padding_side="left")
-    return SteerablePolicy(add_adapters(base, objectives, args.lora_config(), args.seed), tokenizer, objectives)

@@ -237,6 +237,25 @@ def test_resumed_training_is_bit_equal(tiny_base, tmp_path):
     assert logged(tmp_path / "whole", 4) == logged(tmp_path / "half", 4)
 
 
+def test_a_scalarizers_state_is_logged_and_resumed_bit_equal(tiny_base, tmp_path):
+    from moalign.scalarize import Constraint, Lagrangian
+
+    def trainer(name):
+        scalarizer = Lagrangian(REWARD.objectives, [Constraint("brief", "above", 0.5)], window=3)
+        steps = {"max_steps": 4, "save_steps": 2, "save_strategy": "steps"}
+        return CLPTrainer(str(tiny_base), REWARD, settings(tmp_path / name, **steps), PROMPTS, scalarizer=scalarizer)
+
+    whole, half = trainer("whole"), trainer("half")
+    whole.train()
+    half.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert whole.scalarizer.state() == half.scalarizer.state()
+    assert whole.scalarizer.state() != trainer("fresh").scalarizer.state()
+    for name, value in parameters(whole).items():
+        assert torch.equal(value, parameters(half)[name]), name
+    logged = [line for line in metrics(tmp_path / "whole") if "reward" in line]
+    assert set(whole.scalarizer.metrics()) <= set(logged[0])
+
+
 def test_every_checkpoint_is_a_bundle(tiny_base, tmp_path):
     config = settings(tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
     CLPTrainer(str(tiny_base), REWARD, config, PROMPTS).train()
