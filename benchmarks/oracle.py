@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> list[Row]:
     steps = 30 if args.quick else args.steps
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ["covered"] if args.quick else list(WORLDS):
-            for beta in [0.3] if args.quick else [0.3, 1.0]:
+        for kind in ["covered"] if args.quick else args.worlds:
+            for beta in [0.3] if args.quick else args.betas:
                 rows += compare(Path(folder) / f"{kind}-{beta}", kind, beta, steps, args.seed)
     return rows
 
@@ -108,6 +108,8 @@ if __name__ == "__main__":
                 "--steps",
                 {"type": int, "default": 800, "help": "updates of the steerable policy, and of all soups together"},
             ),
+            ("--worlds", {"nargs": "+", "choices": list(WORLDS), "default": list(WORLDS), "help": "which worlds"}),
+            ("--betas", {"nargs": "+", "type": float, "default": [0.3, 1.0], "help": "which KL coefficients"}),
             ("--seed", {"type": int, "default": 0, "help": "of training"}),
         ],
     )
