@@ -80,6 +80,47 @@ def sample(
     Raises:
         InputError: no prompts, as many rows of weights as are not one per prompt, or a reward that is infinite.
     """
+    texts, completion_ids = _complete(
+        policy,
+        prompts,
+        weights,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+        **generate_kwargs,
+    )
+    was_training = policy.model.training
+    policy.model.eval()
+    prompt_ids = policy.encode(prompts)
+    ratios, reference = [], []
+    for start in range(0, len(prompts), batch_size):
+        part = slice(start, start + batch_size)
+        rows = prompt_ids[part], completion_ids[part]
+        own = policy.token_log_probs(*rows, weights[part])[0].sum(-1)
+        ref = policy.token_log_probs(*rows, torch.zeros_like(weights[part]))[0].sum(-1)
+        ratios.append((own - ref).cpu())
+        reference.append(ref.cpu())
+    policy.model.train(was_training)
+    scores = _score(reward, prompts, texts, batch_size)
+    tokens = torch.tensor([len(ids) for ids in completion_ids])
+    return Samples(texts, scores, torch.cat(ratios), torch.cat(reference), tokens)
+
+
+def _complete(
+    policy: SteerablePolicy,
+    prompts: Sequence[Text],
+    weights: Tensor,
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: str | None = None,
+    **generate_kwargs: Any,
+) -> tuple[list[str], list[list[int]]]:
+    """The completions of `sample`, as texts and as token ids; no log-probs, for those who only want to score them."""
     if not len(prompts):
         raise InputError("no prompts to sample completions of")
     if len(weights) != len(prompts):
@@ -92,24 +133,16 @@ def sample(
         else {"do_sample": False}
     )
     options |= {"max_new_tokens": max_new_tokens, **generate_kwargs}
-    texts: list[str] = []
-    ratios, reference, tokens = [], [], []
+    completion_ids: list[list[int]] = []
     bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="completion")
     prompt_ids = policy.encode(prompts)
     for start in range(0, len(prompts), batch_size):
-        ids, w = prompt_ids[start : start + batch_size], weights[start : start + batch_size]
-        completion_ids = policy.generate_ids(ids, w, seed=seed + start, **options)
-        texts += policy.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        own = policy.token_log_probs(ids, completion_ids, w)[0].sum(-1)
-        ref = policy.token_log_probs(ids, completion_ids, torch.zeros_like(w))[0].sum(-1)
-        ratios.append((own - ref).cpu())
-        reference.append(ref.cpu())
-        tokens.append(torch.tensor([len(c) for c in completion_ids]))
+        ids, rows = prompt_ids[start : start + batch_size], weights[start : start + batch_size]
+        completion_ids += policy.generate_ids(ids, rows, seed=seed + start, **options)
         bar.update(len(ids))
     bar.close()
     policy.model.train(was_training)
-    scores = _score(reward, prompts, texts, batch_size)
-    return Samples(texts, scores, torch.cat(ratios), torch.cat(reference), torch.cat(tokens))
+    return policy.tokenizer.batch_decode(completion_ids, skip_special_tokens=True), completion_ids
 
 
 def _score(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], batch_size: int) -> Tensor:
@@ -154,9 +187,9 @@ def measure_normalizer(
     places = np.arange(samples) * len(prompts) // samples if few else np.linspace(0, len(prompts) - 1, samples).round()
     chosen = [prompts[int(i)] for i in places]
     zero = torch.zeros(samples, len(policy.objectives))
-    found = sample(policy, reward, chosen, zero, seed=seed, progress="Normaliser", **sampling)
+    texts, _ = _complete(policy, chosen, zero, seed=seed, progress="Normaliser", **sampling)
     source = f"{samples} completions of the reference policy"
-    return Normalizer.from_scores(found.rewards, reward.objectives, source=source)
+    return Normalizer.from_scores(_score(reward, chosen, texts, 128), reward.objectives, source=source)
 
 
 def measure_front(

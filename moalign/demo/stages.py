@@ -231,9 +231,10 @@ def steer_and_measure(
     folder = Path(str(config.output_dir))
     write_front(folder, front, picks, title)
     judged = _in_truth(front, truth)
-    figures = front_figures(judged)
     seconds = {"train": trained - started, "front": time.perf_counter() - trained}
-    if soup_config is not None:
+    if soup_config is None:
+        figures = front_figures(judged)
+    else:
         say("Training the peer, Rewarded Soups (exact ΔW), with as many updates in total ...")
         began = time.perf_counter()
         soup_policy = train_soups(base, reward, prompts, soup_config, normalizer)

@@ -191,6 +191,8 @@ class GradientAggregation:
         if self.name in ("UPGrad", "DualProj"):
 
             class Projector(DualConeProjector):
+                """torchjd's projection, solved by `project_on_dual_cone` (scipy) instead of a solver that is not installed."""
+
                 def __call__(self, U: Tensor, G: Tensor) -> Tensor:
                     gramian = G.detach().cpu().double().numpy()
                     rows = np.apply_along_axis(partial(project_on_dual_cone, gramian), -1, U.cpu().double().numpy())

@@ -280,15 +280,12 @@ def test_missing_rewards_leave_rows_out(tiny_base, tmp_path):
 
 
 def test_infinite_rewards_stop_with_the_objective_named(tiny_base, tmp_path):
-    from reward_heads import VectorFunctionReward
-
     class Broken:
         objectives = ("helpful", "brief")
 
         def score(self, prompts, completions):
             return torch.tensor([[1.0, float("inf")]] * len(prompts))
 
-    assert VectorFunctionReward is not None
     trainer = CLPTrainer(str(tiny_base), Broken(), settings(tmp_path, normalize_rewards=False), PROMPTS)
     with pytest.raises(InputError, match="'brief'"):
         trainer.train()
