@@ -26,6 +26,12 @@ from frontier.errors import InputError, unknown_name
 
 SCHEMA_VERSION = 1
 MANIFEST = "steer.json"
+# For readers of the file that know nothing of moalign.
+_MIXING = {
+    "adapter_mixture": "W0 + sum_k w_k * s_k * B_k @ A_k; an adapter named 'shared' is added at the sum of the weights",
+    "prompt": "W0 + s * B @ A; the preference is told in the prompt",
+    "none": "W0 + s * B @ A; the same at every preference",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Manifest:
         normalizer (`dict`, *optional*): location and scale per objective that the weights refer to (`reward_heads.Normalizer` JSON).
         training (`dict`): method, paper and the settings that a reader of the model card wants.
         default_preference (`dict`, *optional*): JSON form of the preference used where a request names none; uniform weights otherwise.
+        conditioning (`dict`, *optional*): how the policy is told its preference (`Conditioning.to_json`); an adapter per objective where it is missing.
         files (`dict[str, str]`): sha256 of each adapter file, by path inside the bundle.
     """
 
@@ -61,13 +68,19 @@ class Manifest:
     normalizer: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     default_preference: dict[str, Any] | None = None
+    conditioning: dict[str, Any] | None = None
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters' folders: one per objective, unless the conditioning says otherwise."""
+        return tuple((self.conditioning or {}).get("adapters", self.objectives))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, with the schema version and how to mix."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "mixing": "W0 + sum_k w_k * s_k * B_k @ A_k",
+            "mixing": _MIXING[(self.conditioning or {}).get("kind", "adapter_mixture")],
             **dataclasses.asdict(self),
         }
 
@@ -96,9 +109,9 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `steer.json` with the sha256 of every adapter file in the folder."""
     files = {
-        f"{objective}/{file.name}": sha256(file)
-        for objective in manifest.objectives
-        for file in sorted((folder / objective).iterdir())
+        f"{adapter}/{file.name}": sha256(file)
+        for adapter in manifest.adapters
+        for file in sorted((folder / adapter).iterdir())
         if file.suffix in (".json", ".safetensors")
     }
     manifest = dataclasses.replace(manifest, files=files)

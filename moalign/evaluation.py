@@ -93,13 +93,14 @@ def sample(
     )
     was_training = policy.model.training
     policy.model.eval()
-    prompt_ids = policy.encode(prompts)
+    # The reference reads the prompt without whatever the policy is told there.
+    prompt_ids, plain_ids = policy.encode(prompts, weights), policy.encode(prompts)
     ratios, reference = [], []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
-        rows = prompt_ids[part], completion_ids[part]
-        own = policy.token_log_probs(*rows, weights[part])[0].sum(-1)
-        ref = policy.token_log_probs(*rows, torch.zeros_like(weights[part]))[0].sum(-1)
+        written = completion_ids[part]
+        own = policy.token_log_probs(prompt_ids[part], written, weights[part])[0].sum(-1)
+        ref = policy.token_log_probs(plain_ids[part], written, torch.zeros_like(weights[part]))[0].sum(-1)
         ratios.append((own - ref).cpu())
         reference.append(ref.cpu())
     policy.model.train(was_training)
@@ -135,7 +136,7 @@ def _complete(
     options |= {"max_new_tokens": max_new_tokens, **generate_kwargs}
     completion_ids: list[list[int]] = []
     bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="completion")
-    prompt_ids = policy.encode(prompts)
+    prompt_ids = policy.encode(prompts, weights)
     for start in range(0, len(prompts), batch_size):
         ids, rows = prompt_ids[start : start + batch_size], weights[start : start + batch_size]
         completion_ids += policy.generate_ids(ids, rows, seed=seed + start, **options)

@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frontier.atomic import replace_folder, write_text
 from frontier.errors import InputError
@@ -18,31 +19,33 @@ from moalign.bundle import (
     BaseModel,
     Manifest,
     base_location,
-    is_bundle,
     portable_location,
     read_manifest,
     weights_digest,
     write_manifest,
 )
+from moalign.conditioning.adapter_mixture import MixtureConditioning
+from moalign.conditioning.base import Conditioning, Text, conditioning_from_json
+from moalign.loading import attach_adapters, load_base, load_tokenizer
 from moalign.model_card import model_card
 from moalign.preference import Preference
 
-Text = str | list[dict[str, str]]
 PreferenceLike = Preference | str | Mapping[str, Any]
 # None stands for the reference policy: the base model without any adapter.
 Preferences = PreferenceLike | None | Sequence[PreferenceLike | None]
 
 
 class SteerablePolicy:
-    """A base model with one LoRA per objective, steered by a preference per row.
+    """A base model with LoRA adapters, steered by a preference per row: one adapter per objective, unless `conditioning` says otherwise.
 
     Args:
-        model (`PeftModel`): holds one LoRA adapter per objective.
+        model (`PeftModel`): holds the conditioning's adapters, by default one per objective.
         tokenizer (`PreTrainedTokenizerBase`): the base model's.
-        objectives (`Sequence[str]`): the adapters' names, in the order of every weight tensor.
+        objectives (`Sequence[str]`): the K names, in the order of every weight tensor.
         normalizer (`dict`, *optional*): what one unit of each reward meant in training (`reward_heads.Normalizer` JSON).
         training (`dict`, *optional*): how the adapters came to be; goes into `steer.json` and the model card.
         default_preference (`dict`, *optional*): JSON form of the preference for requests without one; uniform weights otherwise.
+        conditioning (`Conditioning`, *optional*): how the policy is told its preference; a mixture of one adapter per objective by default.
 
     Example:
         ```python
@@ -59,11 +62,13 @@ class SteerablePolicy:
         normalizer: dict[str, Any] | None = None,
         training: dict[str, Any] | None = None,
         default_preference: dict[str, Any] | None = None,
+        conditioning: Conditioning | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.objectives = tuple(objectives)
-        self.mixture = AdapterMixture(model, self.objectives)
+        self.conditioning: Conditioning = conditioning or MixtureConditioning(self.objectives)
+        self.mixture = AdapterMixture(model, self.conditioning.adapters)
         self.normalizer = normalizer
         self.training = dict(training or {})
         self.default_preference = (
@@ -104,17 +109,20 @@ class SteerablePolicy:
         if adapters is not None:
             if not adapters:
                 raise InputError("adapters is empty: name at least one objective and its adapter folder")
-            model, tokenizer = _load_base(str(bundle_or_base), dtype, model_kwargs)
-            return cls(_attach(model, adapters).to(device).eval(), tokenizer, tuple(adapters))
+            model = load_base(bundle_or_base, dtype, **model_kwargs)
+            tokenizer = load_tokenizer(bundle_or_base, model_kwargs.get("revision", "main"))
+            return cls(attach_adapters(model, adapters).to(device).eval(), tokenizer, tuple(adapters))
         folder = Path(bundle_or_base)
         manifest = read_manifest(folder, verify)
         location = str(base) if isinstance(base, str | Path) else base_location(manifest, folder)
         if isinstance(base, PreTrainedModel):
-            model, tokenizer = base, AutoTokenizer.from_pretrained(base.config.name_or_path)
+            model, tokenizer = base, load_tokenizer(base.config.name_or_path)
         else:
             if manifest.base.revision and base is None:
                 model_kwargs.setdefault("revision", manifest.base.revision)
-            model, tokenizer = _load_base(location, dtype, model_kwargs, f"bundle {folder} needs it")
+            why = f"bundle {folder} needs it"
+            model = load_base(location, dtype, why, **model_kwargs)
+            tokenizer = load_tokenizer(location, model_kwargs.get("revision", "main"), why)
         if verify and model.dtype in (torch.float32, torch.bfloat16):
             found = weights_digest(model.state_dict().items())
             if found != manifest.base.digest:
@@ -122,7 +130,8 @@ class SteerablePolicy:
                     f"{location} is not the base model of bundle {folder}: the digest of its weights is {found[:12]}…, the bundle "
                     f"was trained on '{manifest.base.name_or_path}' with {manifest.base.digest[:12]}…"
                 )
-        peft_model = _attach(model, {name: folder / name for name in manifest.objectives})
+        conditioning = conditioning_from_json(manifest.conditioning, manifest.objectives)
+        peft_model = attach_adapters(model, {name: folder / name for name in conditioning.adapters})
         return cls(
             peft_model.to(device).eval(),
             tokenizer,
@@ -130,6 +139,7 @@ class SteerablePolicy:
             manifest.normalizer,
             manifest.training,
             manifest.default_preference,
+            conditioning,
         )
 
     # ---- steering
@@ -153,8 +163,12 @@ class SteerablePolicy:
             strength (`float` or one per row, *optional*, defaults to 1): multiplies the whole mixture; 1 − α in CLP's KL-mixing.
 
         Raises:
-            InputError: an unknown objective, or as many preferences as are neither 1 nor `rows`.
+            InputError: an unknown objective, as many preferences as are neither 1 nor `rows`, or a strength for a policy whose weights are not mixed.
         """
+        if not self.conditioning.linear and strength != 1.0:
+            raise InputError(
+                f"strength scales mixed weights; this policy is told its preference otherwise ({self.conditioning.kind})"
+            )
         one = preferences is None or isinstance(preferences, Preference | str | Mapping)
         listed = (
             [cast("PreferenceLike | None", preferences)] * rows if one else list(cast("Sequence[Any]", preferences))
@@ -174,15 +188,24 @@ class SteerablePolicy:
     @contextlib.contextmanager
     def steer(self, preferences: Preferences, rows: int = 1) -> Iterator[PeftModel]:
         """The model under these preferences: `with policy.steer("helpful=1.0") as model: model(input_ids)`."""
-        with self.mixture.steer(self.weights(preferences, rows)):
+        with self.steer_rows(self.weights(preferences, rows)):
             yield self.model
+
+    def steer_rows(self, weights: Tensor) -> AbstractContextManager[None]:
+        """The model under `[B, K]` (or `[1, K]`) weights: a zero row is the reference policy. What the prompt has to say is up to `encode`."""
+        return self.mixture.steer(self.conditioning.mixing(weights.reshape(-1, weights.shape[-1])))
 
     # ---- texts and tokens
 
-    def encode(self, prompts: Sequence[Text]) -> list[list[int]]:
-        """Token ids of prompts; conversations go through the tokenizer's chat template with a generation prompt."""
+    def encode(self, prompts: Sequence[Text], weights: Tensor | None = None) -> list[list[int]]:
+        """Token ids of prompts; conversations go through the tokenizer's chat template with a generation prompt.
+
+        Args:
+            prompts (`Sequence`): B texts or conversations.
+            weights (`Tensor`, *optional*): `[B, K]` or `[1, K]`: add what the policy is told of its preference in the prompt.
+        """
         ids: list[list[int]] = []
-        for prompt in prompts:
+        for prompt in prompts if weights is None else self.conditioning.prompts(prompts, weights):
             if isinstance(prompt, str):
                 ids.append(self.tokenizer(prompt)["input_ids"])
             elif self.tokenizer.chat_template is None:
@@ -208,7 +231,8 @@ class SteerablePolicy:
         candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return next(i for i in candidates if i is not None)
 
-    def _padded(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    def pad_left(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """B sequences of ids as `[B, T]` on the policy's device, padded on the left, and their mask `[B, T]`."""
         longest = max(len(s) for s in sequences)
         ids = torch.full((len(sequences), longest), self.pad_token_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -224,15 +248,15 @@ class SteerablePolicy:
     def generate_ids(
         self, prompt_ids: Sequence[Sequence[int]], weights: Tensor, seed: int | None = None, **generate_kwargs: Any
     ) -> list[list[int]]:
-        """Completions as token ids, the ending token included, one `[B, K]` row of weights per prompt; see `generate`."""
+        """Completions as token ids, the ending token included, one `[B, K]` row of weights per (encoded) prompt; see `generate`."""
         if not prompt_ids:
             return []
-        ids, mask = self._padded(prompt_ids)
+        ids, mask = self.pad_left(prompt_ids)
         generate_kwargs.setdefault("pad_token_id", self.pad_token_id)
         ends = generate_kwargs.setdefault("eos_token_id", self.eos_token_ids)
         ends = {ends} if isinstance(ends, int) else set(ends)
         devices = [self.device] if self.device.type == "cuda" else []
-        with self.mixture.steer(weights), torch.random.fork_rng(devices=devices, enabled=seed is not None):
+        with self.steer_rows(weights), torch.random.fork_rng(devices=devices, enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             output = self.model.generate(input_ids=ids, attention_mask=mask, **generate_kwargs)
@@ -267,7 +291,7 @@ class SteerablePolicy:
             InputError: an unknown objective or a wrong number of preferences.
         """
         weights = self.weights(preferences, len(prompts), strength)
-        completions = self.generate_ids(self.encode(prompts), weights, seed, **generate_kwargs)
+        completions = self.generate_ids(self.encode(prompts, weights), weights, seed, **generate_kwargs)
         return [str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in completions]
 
     # ---- scoring
@@ -279,10 +303,10 @@ class SteerablePolicy:
 
         Gradients flow to the adapters unless the caller turns them off.
         """
-        ids, mask = self._padded([[*p, *c] for p, c in zip(prompt_ids, completion_ids, strict=True)])
+        ids, mask = self.pad_left([[*p, *c] for p, c in zip(prompt_ids, completion_ids, strict=True)])
         keep = max(1, *(len(c) for c in completion_ids)) if completion_ids else 1
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        with self.mixture.steer(weights):
+        with self.steer_rows(weights):
             logits = self.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep + 1, use_cache=False
             ).logits[:, :-1]
@@ -308,7 +332,7 @@ class SteerablePolicy:
         ends = [self.tokenizer.eos_token_id] if append_eos and self.tokenizer.eos_token_id is not None else []
         completion_ids = [[*self.tokenizer(c, add_special_tokens=False)["input_ids"], *ends] for c in completions]
         weights = self.weights(preferences, len(prompts))
-        log_probs, _ = self.token_log_probs(self.encode(prompts), completion_ids, weights)
+        log_probs, _ = self.token_log_probs(self.encode(prompts, weights), completion_ids, weights)
         return log_probs.sum(-1).cpu()
 
     # ---- saving
@@ -328,6 +352,7 @@ class SteerablePolicy:
             normalizer=self.normalizer,
             training=self.training,
             default_preference=self.default_preference.to_json(),
+            conditioning=self.conditioning.to_json(),
         )
 
     def save_pretrained(self, out: str | Path) -> None:
@@ -336,7 +361,7 @@ class SteerablePolicy:
         with replace_folder(out) as folder:
             # Embeddings are never trained here, and "auto" would ask the hub for the base's configuration.
             self.model.save_pretrained(
-                str(folder), selected_adapters=list(self.objectives), save_embedding_layers=False
+                str(folder), selected_adapters=list(self.conditioning.adapters), save_embedding_layers=False
             )
             manifest = self.manifest(out)
             write_manifest(folder, manifest)
@@ -350,7 +375,12 @@ class SteerablePolicy:
             out (`str` or `Path`): the folder to write.
             kind (`str`, *optional*, defaults to `"lora"`): `"lora"`, one exact LoRA of rank Σ r_k, or `"merged"`, the whole model.
         """
-        row = self.weights(preference, 1)[0].tolist()
+        if self.conditioning.kind == "prompt":
+            raise InputError(
+                "this policy reads its preference in the prompt, so no weights stand for one: "
+                f"export its adapter '{self.conditioning.adapters[0]}' as it is and put the preference into the prompt"
+            )
+        row = self.conditioning.mixing(self.weights(preference, 1))[0].tolist()
         if kind == "lora":
             export_lora(self.mixture, row, out)
         elif kind == "merged":
@@ -358,43 +388,3 @@ class SteerablePolicy:
         else:
             raise InputError(f"unknown kind of export '{kind}': valid are lora, merged")
         self.tokenizer.save_pretrained(out)
-
-
-def _load_base(
-    location: str, dtype: torch.dtype | str, model_kwargs: dict[str, Any], why: str = ""
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if is_bundle(location):
-        raise InputError(f"{location} is a bundle, not a base model: leave out `adapters`, or name the model under it")
-    because = f" ({why})" if why else ""
-    try:
-        model = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, **model_kwargs)
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=model_kwargs.get("revision", "main"))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"cannot load the base model '{location}'{because}: {reason} Name a folder or a hub id that is reachable with --base."
-        ) from error
-    return model, tokenizer
-
-
-def _attach(model: PreTrainedModel, adapters: Mapping[str, str | Path]) -> PeftModel:
-    """Load every adapter beside the others with plain PEFT, and refuse values that are not finite."""
-    peft_model: PeftModel | None = None
-    for name, path in adapters.items():
-        if not (Path(path) / "adapter_config.json").is_file() and Path(path).exists():
-            raise InputError(f"adapter '{name}': {path} is no PEFT folder: it has no adapter_config.json")
-        try:
-            if peft_model is None:
-                peft_model = PeftModel.from_pretrained(model, str(path), adapter_name=name)
-            else:
-                peft_model.load_adapter(str(path), adapter_name=name)
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"adapter '{name}': cannot load {path} over '{model.config.name_or_path}': {reason}"
-            ) from error
-    assert peft_model is not None  # callers refuse an empty mapping
-    for name, parameter in peft_model.named_parameters():
-        if ".lora_" in name and not torch.isfinite(parameter).all():
-            raise InputError(f"adapter weight '{name}' holds values that are not finite")
-    return peft_model

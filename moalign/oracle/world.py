@@ -260,7 +260,8 @@ class OracleWorld:
         Args:
             policy: a `SteerablePolicy`, a model, or a function from token ids `[B, T]` to logits or log-probabilities `[B, T, V]` (a decoder).
             preference (*optional*): of a `SteerablePolicy`; `None` is its reference.
-            prompts (*optional*): P texts (or lists of token ids) to give instead of the world's, for a policy that is told its preference in the prompt.
+            prompts (*optional*): P texts (or lists of token ids) to give instead of the world's. A `SteerablePolicy` that is told its preference in the prompt
+                gets it there by itself.
             check_end (`bool`, *optional*, defaults to `False`): count the end token too, which is slower; it shows whether training broke the end.
             batch_size (`int`, *optional*, defaults to 2048): sequences at once.
             gradients (`bool`, *optional*, defaults to `False`): let gradients flow, as for training on the exact objective.
@@ -268,6 +269,10 @@ class OracleWorld:
         Raises:
             InputError: not a policy, or another number of prompts than the world's.
         """
+        if prompts is None and preference is not None and hasattr(policy, "conditioning"):
+            prompts = policy.encode(
+                self.prompts, policy.weights(preference, 1)
+            )  # with what it is told of its preference
         texts = self.prompts if prompts is None else prompts
         if len(texts) != len(self.prompts):
             raise InputError(f"the world has {len(self.prompts)} prompts, found {len(texts)}")

@@ -121,8 +121,20 @@ class GradientAggregation:
     def backward(self, losses: Sequence[Tensor | None] | Tensor, parameters: Iterable[Tensor]) -> Conflict:
         """Add the combined gradient to `.grad` of the parameters, as `loss.backward()` would, and measure the conflict.
 
+        Args and errors as for `loss`.
+        """
+        combined, conflict = self.loss(losses, parameters)
+        if combined.requires_grad:
+            combined.backward()
+        return conflict
+
+    def loss(self, losses: Sequence[Tensor | None] | Tensor, parameters: Iterable[Tensor]) -> tuple[Tensor, Conflict]:
+        """One loss whose gradient is the combined one, for trainers that call `backward` themselves (and scale, accumulate or reduce around it).
+
+        Its value is the sum of the losses that are known.
+
         Args:
-            losses (`Sequence[Tensor | None]` or `Tensor` `[K]`): one scalar per objective, minimised. `None` or NaN is a missing objective; if all are, no `.grad` changes.
+            losses (`Sequence[Tensor | None]` or `Tensor` `[K]`): one scalar per objective, minimised. `None` or NaN is a missing objective; if all are, nothing has a gradient.
             parameters (`Iterable[Tensor]`): the only tensors that get a gradient; those that no loss depends on are left alone.
 
         Raises:
@@ -131,32 +143,23 @@ class GradientAggregation:
         targets = [p for p in parameters if p.requires_grad]
         if not targets:
             raise InputError("no parameter requires a gradient: give the adapters' parameters")
-        rows: list[Tensor] = []
-        used = [False] * len(targets)
         every = list(losses)
-        last = max((k for k, loss in enumerate(every) if loss is not None and not loss.isnan()), default=-1)
-        for k, loss in enumerate(every):
-            if loss is None or loss.isnan():
-                rows.append(torch.cat([torch.full_like(p, torch.nan).flatten() for p in targets]))
-                continue
-            # The losses share a graph, which the last one frees.
-            grads = torch.autograd.grad(loss, targets, retain_graph=k < last, allow_unused=True)
-            used = [was or g is not None for was, g in zip(used, grads, strict=True)]
-            row = torch.cat(
-                [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(targets, grads, strict=True)]
-            )
-            if not row.isfinite().all():
-                raise InputError(f"the gradient of objective {k} is not finite (its loss is {loss.item():.4g})")
-            rows.append(row)
-        jacobian = torch.stack(rows).detach()
+        jacobian, used = _jacobian(every, targets)
         combined = self(jacobian)
-        if last >= 0:
+        known = [loss.detach() for loss in every if loss is not None and not loss.isnan()]
+        total = torch.stack(known).sum() if known else torch.zeros((), device=targets[0].device)
+        if known:
             parts = combined.split([p.numel() for p in targets])
-            for parameter, part, is_used in zip(targets, parts, used, strict=True):
-                if is_used:
-                    grad = part.view_as(parameter).to(parameter.dtype)
-                    parameter.grad = grad.clone() if parameter.grad is None else parameter.grad + grad
-        return measure_conflict(jacobian, combined)
+            # Linear in the parameters, with the combined gradient as its slope.
+            slope = torch.stack(
+                [
+                    (part.view_as(p).to(p.dtype) * p).sum()
+                    for p, part, has in zip(targets, parts, used, strict=True)
+                    if has
+                ]
+            ).sum()
+            total = total + slope - slope.detach()
+        return total, measure_conflict(jacobian, combined)
 
     def _present(self, jacobian: Tensor) -> Tensor:
         if jacobian.ndim != 2 or (self.weights is not None and len(jacobian) != len(self.weights)):
@@ -203,6 +206,27 @@ class GradientAggregation:
             return getattr(aggregation, self.name)(**options)
         except (TypeError, ValueError, ImportError) as error:
             raise InputError(f"{self.name}: {error}") from error
+
+
+def _jacobian(losses: Sequence[Tensor | None], targets: Sequence[Tensor]) -> tuple[Tensor, list[bool]]:
+    """`[K, P]` gradients, a row of NaN where a loss is missing, and which of the targets any loss depends on."""
+    last = max((k for k, loss in enumerate(losses) if loss is not None and not loss.isnan()), default=-1)
+    used = [False] * len(targets)
+    rows: list[Tensor] = []
+    for k, loss in enumerate(losses):
+        if loss is None or loss.isnan():
+            rows.append(torch.cat([torch.full_like(p, torch.nan).flatten() for p in targets]))
+            continue
+        # The losses share a graph, which the last one frees.
+        grads = torch.autograd.grad(loss, targets, retain_graph=k < last, allow_unused=True)
+        used = [was or g is not None for was, g in zip(used, grads, strict=True)]
+        row = torch.cat(
+            [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(targets, grads, strict=True)]
+        )
+        if not row.isfinite().all():
+            raise InputError(f"the gradient of objective {k} is not finite (its loss is {loss.item():.4g})")
+        rows.append(row)
+    return torch.stack(rows).detach(), used
 
 
 def measure_conflict(jacobian: Tensor, combined: Tensor) -> Conflict:

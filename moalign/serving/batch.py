@@ -58,7 +58,7 @@ class RunningBatch:
         for i, row in enumerate(rows):
             ids[i, -lengths[i] :] = torch.as_tensor(row.request.prompt_ids)
         cache = DynamicCache(config=self._config)
-        with self.policy.mixture.steer(_weights(rows)):
+        with self.policy.steer_rows(_weights(rows)):
             logits = self._forward(ids, lengths, cache)
         _advance(rows, logits)
         going = [i for i, row in enumerate(rows) if not row.over]
@@ -79,7 +79,7 @@ class RunningBatch:
             return
         if not self._steered:
             # Open as long as the rows stay the same, so that the stacked adapters are built once and not in every step.
-            self._steering.enter_context(self.policy.mixture.steer(_weights(self.rows)))
+            self._steering.enter_context(self.policy.steer_rows(_weights(self.rows)))
             self._steered = True
         self._lengths = [length + 1 for length in self._lengths]
         logits = self._forward(torch.tensor([[row.last_token] for row in self.rows]), self._lengths, self._cache)

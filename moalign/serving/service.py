@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
+from torch import Tensor
 
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
@@ -161,7 +162,7 @@ class Service:
                 stop=body.stops,
                 n=body.n or 1,
             )
-            for ids in (self._encode(engine.policy, prompt, field) for prompt in prompts)
+            for ids in (self._encode(engine.policy, prompt, weights, field) for prompt in prompts)
         ]
 
     def _check_limits(self, body: GenerationBody, prompts: Sequence[Prompt]) -> None:
@@ -184,13 +185,13 @@ class Service:
         if body.token_limit is not None and body.token_limit > limits.max_new_tokens:
             raise FieldError("max_tokens", f"{body.token_limit}, allowed: {limits.max_new_tokens} (max_new_tokens)")
 
-    def _encode(self, policy: SteerablePolicy, prompt: Prompt, field: str) -> list[int]:
+    def _encode(self, policy: SteerablePolicy, prompt: Prompt, weights: Tensor, field: str) -> list[int]:
         if isinstance(prompt, list) and (not prompt or isinstance(prompt[0], int)):
             return prompt  # type: ignore[return-value]
         try:
             # Tokenizers in Rust refuse to be used and changed by two threads at once.
             with self._encoding:
-                return policy.encode([prompt])[0]
+                return policy.encode([prompt], weights.unsqueeze(0))[0]
         except InputError as error:
             raise FieldError(field, str(error)) from error
         except TemplateError as error:

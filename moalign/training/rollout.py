@@ -1,6 +1,8 @@
 """Which preference each row of a rollout batch is generated, rewarded and held to the reference by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,19 +10,27 @@ from torch import Tensor
 from frontier.errors import InputError
 from moalign.preference import Preference
 from moalign.preference_sampling import dirichlet_weights
+from moalign.training.steering_config import SteeringConfig
 
 
-@dataclass(frozen=True)
+@dataclass
 class RolloutRows:
-    """Per-row conditioning of one rollout batch; every row of a prompt group carries the same.
+    """Per-row conditioning of one rollout batch, and what becomes known of its rows on the way; every row of a prompt group carries the same preference.
 
     Args:
         weights (`Tensor`): `[B, K]`, the preference.
         alpha (`Tensor`): `[B]`, CLP's KL weight in [0, 1); 0 in every row without KL-mixing.
+        prompts (`list`, *optional*): B prompts as the user asked them.
+        log_probs, reference_log_probs (`Tensor`, *optional*): `[B, T]` of the completions' tokens.
+        rewards (`Tensor`, *optional*): `[B of all processes, K]`, normalised, times 1 − α.
     """
 
     weights: Tensor
     alpha: Tensor
+    prompts: list[Any] | None = None
+    log_probs: Tensor | None = None
+    reference_log_probs: Tensor | None = None
+    rewards: Tensor | None = None
 
     @property
     def mixture_weights(self) -> Tensor:
@@ -28,7 +38,7 @@ class RolloutRows:
         return (1 - self.alpha).unsqueeze(1) * self.weights
 
     def rows(self, start: int, stop: int) -> "RolloutRows":
-        """The rows of one process or chunk."""
+        """The preferences of one process's rows."""
         return RolloutRows(self.weights[start:stop], self.alpha[start:stop])
 
 
@@ -81,3 +91,52 @@ class PreferenceSampler:
     def restore(self, state: str) -> None:
         """Go on exactly where `state` was taken."""
         self.generator.set_state(torch.tensor(list(bytes.fromhex(state)), dtype=torch.uint8))
+
+
+def preference_sampler(
+    args: SteeringConfig,
+    objectives: Sequence[str],
+    decides_alone: bool = False,
+    alpha_range: tuple[float, float] | None = None,
+) -> PreferenceSampler:
+    """The sampler that a learner's settings ask for.
+
+    Args:
+        args (`SteeringConfig`): the settings.
+        objectives (`Sequence[str]`): the K names.
+        decides_alone (`bool`, *optional*, defaults to `False`): the scalarizer weighs the objectives itself, so that an unconditioned policy needs no preference.
+        alpha_range (`tuple[float, float]`, *optional*): of KL-mixing.
+
+    Raises:
+        InputError: an unconditioned policy without a preference, or a preference that is malformed.
+    """
+    names = tuple(objectives)
+    preference = Preference.parse(args.preference, names) if args.preference else None
+    if preference is None and args.conditioning == "none":
+        if not decides_alone and len(names) > 1:
+            raise InputError(
+                "conditioning none trains one model for one preference: set `preference`, as in "
+                f"--preference {','.join(f'{name}={1 / len(names):.3g}' for name in names)}"
+            )
+        preference = Preference.uniform(names)
+    return PreferenceSampler(names, args.concentration, preference, alpha_range, args.seed)  # type: ignore[attr-defined]
+
+
+def leave_one_out(rewards: Tensor, group_size: int) -> Tensor:
+    r"""RLOO's advantages ([Ahmadian et al., 2024](https://huggingface.co/papers/2402.14740)) of several rewards at once: $r_i$ minus the mean of the others of its prompt.
+
+    Args:
+        rewards (`Tensor`): `[B, K]`, a prompt's rows next to each other, NaN = not known.
+        group_size (`int`): rows per prompt, at least 2 (with 1 there is nothing to compare with: all 0).
+
+    Returns:
+        `Tensor` `[B, K]`: 0 where nothing is known to compare with; NaN in the columns that are not known in any row.
+    """
+    if group_size == 1:
+        return torch.zeros_like(rewards)
+    groups = rewards.view(-1, group_size, rewards.shape[1])
+    known = ~groups.isnan()
+    others = known.sum(1, keepdim=True) - 1
+    baseline = (groups.nansum(1, keepdim=True) - groups) / others
+    advantages = (groups - baseline).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).view_as(rewards)
+    return advantages.masked_fill(rewards.isnan().all(0), torch.nan)

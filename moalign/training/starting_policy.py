@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 
-from peft import LoraConfig, PeftModel
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frontier.errors import InputError
-from moalign.conditioning.adapter_mixture import add_adapters, load_base
+from moalign.conditioning.adapter_mixture import SHARED, add_adapters, check_objective_names
+from moalign.loading import load_base, load_tokenizer
 from moalign.policy import SteerablePolicy
+from moalign.training.steering_config import SteeringConfig
 
 
 def starting_policy(
     model: str | PreTrainedModel | SteerablePolicy,
     objectives: Sequence[str],
-    lora: LoraConfig,
+    config: SteeringConfig,
     seed: int,
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> SteerablePolicy:
@@ -21,13 +23,13 @@ def starting_policy(
 
     Args:
         model (`str`, `PreTrainedModel` or `SteerablePolicy`): what the user named.
-        objectives (`Sequence[str]`): the reward's, which name the adapters.
-        lora (`LoraConfig`): of fresh adapters.
+        objectives (`Sequence[str]`): the reward's.
+        config (`SteeringConfig`): conditioning and LoRAs of a fresh policy.
         seed (`int`): of fresh adapters.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): the base's own by default.
 
     Raises:
-        InputError: the policy's objectives are others, the model already carries adapters or cannot be loaded.
+        InputError: the policy's objectives or its conditioning are others, the model already carries adapters or cannot be loaded.
     """
     if isinstance(model, SteerablePolicy):
         if tuple(model.objectives) != tuple(objectives):
@@ -35,10 +37,20 @@ def starting_policy(
                 f"the reward's objectives are {', '.join(objectives)}, the policy's are {', '.join(model.objectives)}: "
                 "they must be the same in the same order (`reward_heads.select` reorders a reward)"
             )
+        if model.conditioning.kind != config.conditioning:
+            raise InputError(
+                f"conditioning is {config.conditioning}, but the policy to train further is told its preference by {model.conditioning.kind}"
+            )
         return model
     if isinstance(model, PeftModel):
         raise InputError("the model already carries adapters: load it as a SteerablePolicy to train it further")
+    check_objective_names(objectives)
     base = load_base(model) if isinstance(model, str) else model
     if tokenizer is None:
-        tokenizer = AutoTokenizer.from_pretrained(base.config.name_or_path, padding_side="left")
-    return SteerablePolicy(add_adapters(base, objectives, lora, seed), tokenizer, objectives)
+        tokenizer = load_tokenizer(base.config.name_or_path)
+    conditioning = config.make_conditioning(tuple(objectives))
+    adapters = {name: config.lora_config(base) for name in conditioning.adapters}
+    if SHARED in adapters and SHARED not in objectives:
+        adapters[SHARED] = config.lora_config(base, config.shared_target_modules)
+    peft_model = add_adapters(base, adapters, seed)
+    return SteerablePolicy(peft_model, tokenizer, objectives, conditioning=conditioning)

@@ -105,12 +105,12 @@ def test_prompts_are_the_first_words_once_each():
 
 
 def test_the_copy_of_the_base_stops_at_both_endings(tiny_base, tmp_path):
-    from moalign.policy import _load_base
+    from moalign.loading import load_base
 
     out = stories.base_model(tiny_base, tmp_path / "base")
     assert GenerationConfig.from_pretrained(out).eos_token_id == [1, 2]
     assert AutoTokenizer.from_pretrained(out).padding_side == "left"
-    model, _ = _load_base(out, "auto", {})
+    model = load_base(out)
     assert model.generation_config.eos_token_id == [1, 2]
     assert GenerationConfig.from_pretrained(tiny_base).eos_token_id == 2  # the source stays as it was
 

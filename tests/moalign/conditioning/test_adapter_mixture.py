@@ -5,13 +5,15 @@ from transformers import AutoModelForCausalLM
 
 from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
-from moalign.conditioning.adapter_mixture import add_adapters, check_objective_names, load_base
+from moalign.conditioning.adapter_mixture import add_adapters, check_objective_names
+from moalign.loading import load_base
 
 IDS = torch.tensor([[1, 5, 6, 7]])
 
 
 def build(tiny_base, seed=0):
-    return add_adapters(load_base(tiny_base), ["helpful", "brief"], LoraConfig(r=4, target_modules="all-linear"), seed)
+    config = LoraConfig(r=4, target_modules="all-linear")
+    return add_adapters(load_base(tiny_base), dict.fromkeys(["helpful", "brief"], config), seed)
 
 
 def test_starts_as_the_reference_at_every_preference(tiny_base):

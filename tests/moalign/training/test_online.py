@@ -178,8 +178,9 @@ def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
     policy = SteerablePolicy(
         add_adapters(
             AutoModelForCausalLM.from_pretrained(tiny_base),
-            REWARD.objectives,
-            LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False),
+            dict.fromkeys(
+                REWARD.objectives, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+            ),
         ),
         _tokenizer(tiny_base),
         REWARD.objectives,
@@ -204,7 +205,7 @@ def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
     groups = value.view(2, 4)
     expected = groups - (groups.sum(1, keepdim=True) - groups) / 3
     assert_close(output["advantages"], expected.flatten(), atol=1e-4, rtol=1e-4)
-    assert_close(output["mixture_weights"], (1 - rows.alpha)[:, None] * rows.weights)
+    assert_close(output["steering_weights"], (1 - rows.alpha)[:, None] * rows.weights)
     assert rows.alpha.unique().numel() == 2
 
 

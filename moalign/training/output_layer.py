@@ -1,0 +1,49 @@
+"""Train an adapter on the output layer, which TRL's fused log-probabilities would pass over."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frontier.realize.adapters import SteerableLinear
+from moalign.policy import SteerablePolicy
+
+
+def has_adapter_on_output_layer(policy: SteerablePolicy) -> bool:
+    """Whether the layer that makes the logits carries an adapter."""
+    return isinstance(policy.base.get_output_embeddings(), SteerableLinear)
+
+
+@contextlib.contextmanager
+def hidden_adapter_on_output_layer(policy: SteerablePolicy) -> Iterator[None]:
+    """Let TRL build a trainer for such a policy: it refuses, rightly, what its fused path cannot train, and is not asked to take that path."""
+    base: Any = policy.base
+    head = base.get_output_embeddings()
+    if not isinstance(head, SteerableLinear):
+        yield
+        return
+    base.get_output_embeddings = lambda: head.base_layer
+    try:
+        yield
+    finally:
+        del base.get_output_embeddings
+
+
+def full_log_probs(model: nn.Module, ids: Tensor, mask: Tensor, keep: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies of the last `keep` tokens, `[B, keep]` each, through the model's own logits.
+
+    Args:
+        model (`nn.Module`): a causal language model.
+        ids (`Tensor`): `[B, T]`.
+        mask (`Tensor`): `[B, T]`, 0 at padding.
+        keep (`int`): how many tokens at the end.
+        temperature (`float`): the logits are divided by it.
+    """
+    logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=keep + 1, use_cache=False).logits[
+        :, -keep - 1 : -1
+    ]
+    log_probs = (logits.float() / temperature).log_softmax(-1)
+    entropies = -(log_probs.exp() * log_probs).sum(-1)
+    return torch.gather(log_probs, -1, ids[:, -keep:].unsqueeze(-1)).squeeze(-1), entropies.detach()

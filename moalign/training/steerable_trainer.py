@@ -1,0 +1,128 @@
+"""What every learner has in common: a steerable policy, a folder that is a bundle at every save, and runs that resume exactly."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from peft import LoraModel
+from torch import nn
+
+from frontier.atomic import write_text
+from frontier.errors import InputError
+from moalign.bundle import write_manifest
+from moalign.model_card import model_card
+from moalign.policy import SteerablePolicy
+from moalign.scalarize.base import Scalarizer, StatefulScalarizer
+from moalign.training.rollout import PreferenceSampler
+from reward_heads import Normalizer
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+    _Trainer = Trainer
+else:
+    _Trainer = object
+
+STATE = "steering_state.json"
+
+
+class SteerableTrainer(_Trainer):
+    """Mixed into a `transformers.Trainer`, before it: saving, resuming and describing.
+
+    A learner sets `policy`, `sampler`, `normalizer` and `scalarizer` in its `__init__`, calls `_activate` when the model stands, and adds what else it
+    remembers to `steering_state` and `restore_steering`.
+    """
+
+    method = "steerable"
+    paper: str | None = None
+    policy: SteerablePolicy
+    sampler: PreferenceSampler
+    scalarizer: Scalarizer
+    normalizer: Normalizer | None
+    trained_adapters: Sequence[str] | None
+
+    def _activate(self) -> None:
+        """All adapters take part in every forward; gradients reach those that this run trains."""
+        cast("LoraModel", self.policy.model.base_model).set_adapter(list(self.policy.mixture.names))
+        self.policy.mixture.train_adapters(self.trained_adapters)
+
+    def _checkpoint_activations(self) -> None:
+        """Gradient checkpointing whose recomputation, which may run in another thread, sees the weights of its forward."""
+        if self.args.gradient_checkpointing:
+            options = {"use_reentrant": False, "context_fn": self.policy.mixture.checkpoint_context}
+            self.policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+            self.args.gradient_checkpointing = False  # else Trainer would enable it again without the context
+
+    def describe(self) -> dict[str, Any]:
+        """What `steer.json` and the model card say of the training."""
+        args: Any = self.args
+        return {
+            "method": self.method,
+            **({"paper": self.paper} if self.paper else {}),
+            "preferences": args.preference or f"sampled, Dirichlet({args.concentration})",
+            "beta": args.beta,
+            "learning_rate": args.learning_rate,
+            "max_steps": args.max_steps,
+            "seed": args.seed,
+        }
+
+    # ---- saving
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(str(output_dir or self.args.output_dir))
+        super()._save(str(folder), state_dict)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; config.json says the same in the open
+        self.policy.normalizer = self.normalizer.to_json() if self.normalizer is not None else None
+        write_manifest(folder, self.policy.manifest(folder))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write moalign's card, which knows objectives and normaliser, where TRL would write its own."""
+        if self.is_world_process_zero():
+            folder = Path(str(self.args.output_dir))
+            write_text(folder / "README.md", model_card(self.policy.manifest(folder)))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write a bundle: `SteerablePolicy.from_pretrained(output_dir)` reads it, as it reads every checkpoint."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call:
+            self.create_model_card()
+
+    # ---- resuming
+
+    def steering_state(self) -> dict[str, Any]:
+        """What a checkpoint has to know beyond weights and optimizer, as JSON."""
+        return {
+            "sampler": self.sampler.state(),
+            "normalizer": self.normalizer.to_json() if self.normalizer is not None else None,
+            "scalarizer": self.scalarizer.state() if isinstance(self.scalarizer, StatefulScalarizer) else None,
+        }
+
+    def restore_steering(self, state: dict[str, Any]) -> None:
+        """Go on from a `steering_state`."""
+        self.sampler.restore(state["sampler"])
+        if isinstance(self.scalarizer, StatefulScalarizer):
+            self.scalarizer.restore(state["scalarizer"])
+        if state["normalizer"] is not None:
+            self.normalizer = Normalizer.from_json(state["normalizer"])
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            write_text(folder / STATE, json.dumps(self.steering_state()))
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(*args, **kwargs)
+        # Trainer leaves one adapter active and trainable; ours are trained together.
+        self._activate()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            path = Path(checkpoint) / STATE
+            if not path.is_file():
+                raise InputError(
+                    f"{checkpoint} has no {STATE}: it was not written by moalign and cannot be resumed exactly"
+                )
+            self.restore_steering(json.loads(path.read_text(encoding="utf-8")))
