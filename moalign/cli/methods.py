@@ -2,7 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from frontier.errors import unknown_name
 
@@ -16,11 +16,13 @@ class Method:
         trainer (`str`): `module:name` of a trainer class, `Trainer(model, reward, config, train_dataset, ...)`, or of a function with the same arguments
             that returns the trained `SteerablePolicy`.
         summary (`str`): one sentence for the help.
+        data (`str`): what it trains on, `prompts` or `pairs` (preference pairs with a label per objective).
     """
 
     config: str
     trainer: str
     summary: str
+    data: Literal["prompts", "pairs"] = "prompts"
 
     def load(self) -> tuple[type, Any]:
         """The configuration class and the trainer class or function."""

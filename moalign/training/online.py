@@ -297,6 +297,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """TRL's RLOO loss, with every row under the preference that it was rolled out with."""
+        inputs = dict(inputs)  # TRL keeps the batch for the other iterations over the same rollout
         weights = inputs.pop("steering_weights")
         each = inputs.pop("objective_advantages", None)
         with self.policy.steer_rows(weights):

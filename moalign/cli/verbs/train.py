@@ -39,7 +39,11 @@ class TrainOptions:
 
     model: str = field(metadata=about("The base model (folder or hub id), or a bundle to train further."))
     reward: str = field(metadata=about(REWARD_HELP))
-    dataset: str = field(metadata=about("Prompts: any records (.jsonl, .json, .csv, .parquet, .txt, a hub name)."))
+    dataset: str = field(
+        metadata=about(
+            "Prompts (any records), or preference pairs for a method that learns from them (.jsonl, .json, .csv, .parquet, .txt, a hub name)."
+        )
+    )
     output_dir: str = field(metadata=about("The run folder, which becomes the bundle."))
     eval_dataset: str | None = field(
         default=None, metadata=about("Prompts for evaluation during training (eval_strategy).")
@@ -76,14 +80,15 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(
             f"moalign train needs a method first: {', '.join(METHODS)}, as in `moalign train clp --config clp.yaml`"
         )
-    config_class, trainer_class = find_method(arguments[0]).load()
+    method = find_method(arguments[0])
+    config_class, trainer_class = method.load()
     values = parse(command(arguments[0]), arguments[1:])
     if values is None:
         return 0
     options = values.build(TrainOptions)
     _check(options, isinstance(trainer_class, type))
     with nothing_left_of_refused_input(options.output_dir):
-        _train(options, values, config_class, trainer_class)
+        _train(options, values, config_class, trainer_class, method.data)
     say(
         f"The bundle is in {options.output_dir}. Next: moalign front {options.output_dir} --reward {options.reward} --dataset PROMPTS"
     )
@@ -108,19 +113,20 @@ def _check(options: TrainOptions, resumable: bool) -> None:
         raise InputError(f"resume_from_checkpoint: {out} holds no checkpoint to go on from")
 
 
-def _train(options: TrainOptions, values: Values, config_class: Any, trainer_class: Any) -> None:
+def _train(options: TrainOptions, values: Values, config_class: Any, trainer_class: Any, data: str) -> None:
     is_trainer = isinstance(trainer_class, type)
     # Runs of a method that trains several policies lie beside the bundle's adapters, not among them.
     folder = options.output_dir if is_trainer else str(Path(options.output_dir) / "runs")
     # Trainer would take our silence of its notes for a wish not to see progress.
     bars = {} if "disable_tqdm" in values.given else {"disable_tqdm": False}
     config = values.build(config_class, output_dir=folder, **bars)
-    from moalign.data import read_prompts
+    from moalign.data import read_pairs, read_prompts
 
-    dataset = read_prompts(options.dataset, skip_bad_rows=options.skip_bad_rows).dataset
+    read = read_pairs if data == "pairs" else read_prompts
+    dataset = read(options.dataset, skip_bad_rows=options.skip_bad_rows).dataset
     evaluation: dict[str, Any] = {}
     if options.eval_dataset is not None:
-        evaluation = {"eval_dataset": read_prompts(options.eval_dataset, skip_bad_rows=options.skip_bad_rows).dataset}
+        evaluation = {"eval_dataset": read(options.eval_dataset, skip_bad_rows=options.skip_bad_rows).dataset}
     hide_loading_bars()
     from moalign.cli.run_record import RecordSources
 
