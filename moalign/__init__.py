@@ -27,12 +27,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frontier.errors import InputError
+    from moalign.constraint_report import ConstraintReport
     from moalign.data import read_pairs, read_prompts, read_ratings, read_records
     from moalign.evaluation import front_of, measure_front, measure_normalizer
     from moalign.methods.clp import CLPConfig, CLPTrainer
+    from moalign.methods.lagrangian import LagrangianConfig, LagrangianTrainer
+    from moalign.methods.maxmin import MaxMinConfig, MaxMinTrainer
+    from moalign.methods.modpo import MODPOConfig, MODPOTrainer
     from moalign.methods.rewarded_soups import train_rewarded_soups
     from moalign.policy import SteerablePolicy
     from moalign.preference import Preference, lattice
+    from moalign.training.direct import DirectConfig, DirectTrainer
+    from moalign.training.implicit_reward import ImplicitReward
     from moalign.training.online import OnlineConfig, OnlineTrainer
 
     __version__: str
@@ -40,7 +46,17 @@ if TYPE_CHECKING:
 _HOME = {
     "CLPConfig": "moalign.methods.clp",
     "CLPTrainer": "moalign.methods.clp",
+    "ConstraintReport": "moalign.constraint_report",
+    "DirectConfig": "moalign.training.direct",
+    "DirectTrainer": "moalign.training.direct",
+    "ImplicitReward": "moalign.training.implicit_reward",
     "InputError": "frontier.errors",
+    "LagrangianConfig": "moalign.methods.lagrangian",
+    "LagrangianTrainer": "moalign.methods.lagrangian",
+    "MaxMinConfig": "moalign.methods.maxmin",
+    "MaxMinTrainer": "moalign.methods.maxmin",
+    "MODPOConfig": "moalign.methods.modpo",
+    "MODPOTrainer": "moalign.methods.modpo",
     "OnlineConfig": "moalign.training.online",
     "OnlineTrainer": "moalign.training.online",
     "Preference": "moalign.preference",
@@ -59,7 +75,17 @@ _HOME = {
 __all__ = [
     "CLPConfig",
     "CLPTrainer",
+    "ConstraintReport",
+    "DirectConfig",
+    "DirectTrainer",
+    "ImplicitReward",
     "InputError",
+    "LagrangianConfig",
+    "LagrangianTrainer",
+    "MODPOConfig",
+    "MODPOTrainer",
+    "MaxMinConfig",
+    "MaxMinTrainer",
     "OnlineConfig",
     "OnlineTrainer",
     "Preference",

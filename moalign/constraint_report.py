@@ -3,59 +3,22 @@
 import json
 import math
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from frontier.atomic import replace_file, write_text
+from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
+from moalign.constraint_history import Moment, Oscillation, log_name
 from moalign.scalarize.lagrangian import Constraint
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from reward_heads import Normalizer
-
-METRICS = "metrics.jsonl"
 SCHEMA_VERSION = 1
-
-
-class Moment(NamedTuple):
-    """A constraint's multiplier and the running mean of its reward (`None` = not known), as logged at a step."""
-
-    step: int
-    multiplier: float
-    mean: float | None
-
-
-@dataclass(frozen=True)
-class Oscillation:
-    """How a multiplier swings over the last third of its path.
-
-    Args:
-        amplitude (`float`): half of its maximum minus its minimum there.
-        relative (`float`, *optional*): the amplitude by the size of its mean there; `None` where that is 0.
-        turns (`int`): how often it changes direction.
-    """
-
-    amplitude: float
-    relative: float | None
-    turns: int
-
-    @classmethod
-    def of(cls, multipliers: Sequence[float]) -> "Oscillation":
-        """Measured on the last third of a path that has at least one value."""
-        last = np.asarray(multipliers, dtype=np.float64)[-math.ceil(len(multipliers) / 3) :]
-        amplitude, mean = float(np.ptp(last)) / 2, abs(float(last.mean()))
-        directions = np.sign(np.diff(last))
-        directions = directions[directions != 0]
-        return cls(amplitude, amplitude / mean if mean else None, int((np.diff(directions) != 0).sum()))
 
 
 @dataclass(frozen=True)
@@ -92,6 +55,16 @@ class ConstraintResult:
     at_cap: bool | None = None
     oscillation: Oscillation | None = None
 
+    @property
+    def title(self) -> str:
+        """The constraint, with its tolerance."""
+        return f"{self.constraint} ± {self.tolerance:g}" if self.constraint.kind == "equal" else str(self.constraint)
+
+    @property
+    def last_multiplier(self) -> str:
+        """For print; empty if it is not known."""
+        return "" if self.multiplier is None else f"{self.multiplier:.4g}{' (at the cap)' if self.at_cap else ''}"
+
     def to_json(self) -> dict[str, Any]:
         """All fields, those of the constraint beside the others."""
         found = asdict(self)
@@ -111,8 +84,10 @@ class ConstraintReport:
     - to `equal` if both lie within the tolerance of the threshold (two one-sided tests).
 
     So the chance that any constraint which does not hold is certified is at most $\delta$: exactly for normal prompt means, nearly for many prompts, and only if these
-    prompts neither trained nor chose the policy. A reward that is rarely bad (one unsafe reply in hundreds) needs many more prompts than one that varies evenly: before the
-    first bad reply $s$ says nothing of it. Prompts that are all alike get no certificate for that reason.
+    prompts neither trained nor chose the policy. Rewards that are rarely very bad need more prompts, for before the first bad reply $s$ says nothing of it. At $\delta$ =
+    5 % and a mean just on the wrong side, `above` is certified in 5 % of simulated runs for normal rewards, but in 14, 8 and 6 % (n = 10, 100, 1000) where a reward is
+    exponential towards the bad side, and in 11 and 5 % (n = 100, 1000) where 5 % of replies fail. Prompts that are all alike get no certificate. A single
+    inequality can be certified while its verdict is "not decided": a bound on one side lies closer to the mean than the ends of an interval at $1 - \delta$.
 
     Args:
         results (`tuple[ConstraintResult, ...]`): one per constraint.
@@ -156,7 +131,7 @@ class ConstraintReport:
             objectives (`Sequence[str]`): K names, in the order of the columns.
             prompt_ids (`Sequence`, *optional*): N values that tell which rows answer the same prompt; their rewards are averaged first, since only prompts are
                 independent. By default every row is a prompt of its own.
-            history (*optional*): of [`read_history`].
+            history (*optional*): of [`moalign.constraint_history.read_history`].
             level (`float`, *optional*, defaults to 0.95): of the intervals.
             delta (`float`, *optional*, defaults to 0.05): the chance of a false certificate.
             tolerance (`float` or `Mapping[str, float]`, *optional*, defaults to 0.0): for `equal`, how far from the threshold still counts as equal, in reward units;
@@ -183,7 +158,7 @@ class ConstraintReport:
                     f"objective '{constraint.objective}' is not known {at_all} of {len(table)}: '{constraint}' can't be judged on fewer than 2 prompts"
                 )
             judged = _judged(constraint, means, allowance, level, delta / len(constraints))
-            path = history.get(_key(constraint), ())
+            path = history.get(log_name(constraint), ())
             results.append(ConstraintResult(constraint, allowance, len(means), known, *judged, *_settled(path, cap)))
         return cls(tuple(results), level, delta, history, cap)
 
@@ -212,7 +187,16 @@ class ConstraintReport:
 
     def to_markdown(self) -> str:
         """A section for the model card."""
-        head = ("constraint", "prompts", "mean", f"{self.level:.4g} interval", "verdict", "certified", "last λ", "λ swings by")
+        head = (
+            "constraint",
+            "prompts",
+            "mean",
+            f"{100 * self.level:.4g} % interval",
+            "verdict",
+            "certified",
+            "last λ",
+            "λ swings by",
+        )
         rows = [head, ("---",) * len(head), *(_cells(result) for result in self.results)]
         several = f" (δ/{len(self.results)} each)" if len(self.results) > 1 else ""
         return "\n".join(
@@ -240,58 +224,114 @@ class ConstraintReport:
         """
         if not self.history:
             raise InputError("the picture shows the multipliers' path: give history=read_history(...) to the report")
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from moalign.constraint_plot import plot_constraints  # matplotlib is slow to import
 
-        height = 0.9 + 2.6 * len(self.results)
-        figure = Figure(figsize=(11, height))
-        panels = figure.subplots(len(self.results), 2, squeeze=False)
-        for (left, right), result in zip(panels, self.results, strict=True):
-            moments = self.history[_key(result.constraint)]
-            _draw_multiplier(left, result, moments, self.cap)
-            _draw_mean(right, result, moments, self.level)
-        for axes in panels[-1]:
-            axes.set_xlabel("training step")
-        labelled = {label: handle for row in panels for axes in row for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.tight_layout(rect=(0, 0.45 / height, 1, 1), w_pad=2.5, h_pad=1.6)
-        figure.legend(labelled.values(), labelled.keys(), loc="lower center", ncols=4, frameon=False, fontsize=9)
-        FigureCanvasAgg(figure)
-        with replace_file(path) as beside:
-            figure.savefig(beside, format="png", dpi=dpi, facecolor="white")
-        return Path(path)
+        return plot_constraints(self, path, dpi)
 
 
-def read_history(
-    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
-    constraints: Sequence[Constraint],
-    normalizer: "Normalizer | None" = None,
-) -> dict[str, list[Moment]]:
-    """The multipliers' path of a run, from its log.
+def _table(rewards: Any, objectives: Sequence[str]) -> NDArray[np.float64]:
+    """`[N, K]` rewards, checked."""
+    table: NDArray[np.float64] = torch.as_tensor(rewards).detach().double().cpu().numpy()
+    if table.ndim != 2 or table.shape[1] != len(objectives):
+        raise InputError(
+            f"rewards must be [N, {len(objectives)}] for {', '.join(objectives)}, found {list(table.shape)}"
+        )
+    for name, column in zip(objectives, table.T, strict=True):
+        if np.isinf(column).any():
+            raise InputError(f"reward '{name}' is infinite: rewards must be finite, or NaN where unknown")
+    return table
 
-    Args:
-        source (path or `Iterable[Mapping]`): a run folder, its `metrics.jsonl`, or lines as there: `step`, and what `Lagrangian.metrics` gives.
-        constraints (`Sequence[Constraint]`): with thresholds in the rewards' own units.
-        normalizer (`Normalizer`, *optional*): of the rewards that the run's Lagrangian saw, to bring the running means back to their own units. The multipliers stay as
-            they were, per normalised unit.
 
-    Raises:
-        InputError: there is no such file, a line is broken, or the log has nothing of a constraint.
-    """
-    lines = list(_logged(Path(source)) if isinstance(source, str | os.PathLike) else source)
-    found = {key.removeprefix("lambda/"): 0 for line in lines for key in line if str(key).startswith("lambda/")}
-    history: dict[str, list[Moment]] = {}
+def _check_constraints(
+    constraints: Sequence[Constraint], objectives: Sequence[str], history: Mapping[str, Sequence[Moment]]
+) -> None:
+    if not constraints:
+        raise InputError("a constraint report needs at least one constraint")
     for constraint in constraints:
-        name, scale = _key(constraint), 1.0
-        if name not in found:
-            raise unknown_name("constraint in the log", name, found)
-        if normalizer is not None:
-            scale = normalizer.select([constraint.objective]).scale[0]
-        # The violation is threshold minus mean for `above`, mean minus threshold otherwise.
-        sign = -scale if constraint.kind == "above" else scale
-        path = history[name] = []
-        for line in lines:
-            multiplier, violation = line.get(f"lambda/{name}"), line.get(f"violation/{name}")
-            if multiplier is not None:
-                mean = None if violation is None else constraint.threshold + sign * violation
-                path.append(Moment(int(line["step"]), float(multiplier), mean))
-    return history
+        if constraint.objective not in objectives:
+            raise unknown_name("objective", constraint.objective, objectives)
+        if history and not history.get(log_name(constraint)):
+            raise unknown_name("constraint in the history", log_name(constraint), history)
+    if len({log_name(constraint) for constraint in constraints}) < len(constraints):
+        raise InputError(f"a constraint is given twice: {', '.join(map(str, constraints))}")
+
+
+def _tolerance(tolerance: float | Mapping[str, float], constraint: Constraint) -> float:
+    """How far off an `equal` constraint may be; inequalities allow nothing."""
+    if constraint.kind != "equal":
+        return 0.0
+    value = tolerance.get(constraint.objective, 0.0) if isinstance(tolerance, Mapping) else tolerance
+    if not 0 <= value < math.inf:
+        raise InputError(f"the tolerance of '{constraint}' must be at least 0 and finite, found {value}")
+    return float(value)
+
+
+def _numbered(prompt_ids: Sequence[Hashable] | None, rows: int) -> NDArray[np.intp]:
+    """For each row the number of its prompt."""
+    if prompt_ids is None:
+        return np.arange(rows)
+    if len(prompt_ids) != rows:
+        raise InputError(f"{len(prompt_ids)} prompt_ids for {rows} rows of rewards: give one per row")
+    # A tensor's elements would hash by identity, each a prompt of its own.
+    values = prompt_ids.tolist() if hasattr(prompt_ids, "tolist") else prompt_ids
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return np.array([numbers[value] for value in values], dtype=np.intp)
+
+
+def _prompt_means(column: NDArray[np.float64], ids: NDArray[np.intp]) -> tuple[NDArray[np.float64], int]:
+    """The mean reward of each prompt of which any is known, and how many completions those are."""
+    known = ~np.isnan(column)
+    counts = np.bincount(ids[known])
+    sums = np.bincount(ids[known], weights=column[known])
+    return sums[counts > 0] / counts[counts > 0], int(known.sum())
+
+
+def _judged(
+    constraint: Constraint, means: NDArray[np.float64], tolerance: float, level: float, delta: float
+) -> tuple[float, float, float, float, str, float, float, bool]:
+    """Mean, standard error, interval, verdict, one-sided bounds and certificate; fields of a [`ConstraintResult`] in their order."""
+    n, mean = len(means), float(means.mean())
+    # Rounding leaves alike prompts a tiny spread, which would pass for certainty.
+    alike = bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
+    error = 0.0 if alike else float(means.std(ddof=1)) / math.sqrt(n)
+    reach, bound = (float(stdtrit(n - 1, chance)) * error for chance in ((1 + level) / 2, 1 - delta))
+    lowest = constraint.threshold - tolerance if constraint.kind != "below" else -math.inf
+    highest = constraint.threshold + tolerance if constraint.kind != "above" else math.inf
+    low, high = mean - reach, mean + reach
+    if lowest <= low and high <= highest:
+        verdict = "held"
+    else:
+        verdict = "violated" if high < lowest or low > highest else "not decided"
+    certified = not alike and lowest <= mean - bound and mean + bound <= highest
+    return mean, error, low, high, verdict, mean - bound, mean + bound, certified
+
+
+def _settled(path: Sequence[Moment], cap: float | None) -> tuple[float | None, bool | None, Oscillation | None]:
+    """The last multiplier, whether it is the cap, and its oscillation."""
+    if not path:
+        return None, None, None
+    last = path[-1].multiplier
+    # A log holds means over steps, so a multiplier at its cap may be off by rounding.
+    at_cap = None if cap is None else abs(last) >= cap * (1 - 1e-6)
+    return last, at_cap, Oscillation.of([moment.multiplier for moment in path])
+
+
+def _cells(result: ConstraintResult) -> tuple[str, ...]:
+    """A row of the table."""
+    several = f" ({result.n_completions} completions)" if result.n_completions > result.n_prompts else ""
+    bounds = {
+        "above": f"≥ {result.lower_bound:.4g}",
+        "below": f"≤ {result.upper_bound:.4g}",
+        "equal": f"{result.lower_bound:.4g} to {result.upper_bound:.4g}",
+    }
+    alike = "; prompts all alike" if result.standard_error == 0 else ""
+    return (
+        result.title,
+        f"{result.n_prompts}{several}",
+        f"{result.mean:.4g}",
+        f"{result.low:.4g} to {result.high:.4g}",
+        result.verdict,
+        f"{'yes' if result.certified else 'no'} ({bounds[result.constraint.kind]}{alike})",
+        result.last_multiplier,
+        "" if result.oscillation is None else str(result.oscillation),
+    )

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reward_heads import rules
     from reward_heads.accuracy import Accuracy, pairwise_accuracy
+    from reward_heads.bradley_terry import BradleyTerryScale, bradley_terry_scale, scale_of_differences
     from reward_heads.cache import CachedReward
     from reward_heads.combine import CombinedReward, NegatedReward, SelectedReward, negated, select
+    from reward_heads.cost import pairs_and_flags
     from reward_heads.functions import FunctionReward, VectorFunctionReward
     from reward_heads.model import TransformerReward
     from reward_heads.normalizer import NormalizedReward, Normalizer
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Accuracy": "accuracy",
+    "BradleyTerryScale": "bradley_terry",
     "CachedReward": "cache",
     "CombinedReward": "combine",
     "FunctionReward": "functions",
@@ -50,13 +53,17 @@ _HOME = {
     "VectorFunctionReward": "functions",
     "VectorReward": "vector_reward",
     "as_reward_funcs": "trl_functions",
+    "bradley_terry_scale": "bradley_terry",
     "negated": "combine",
+    "pairs_and_flags": "cost",
     "pairwise_accuracy": "accuracy",
+    "scale_of_differences": "bradley_terry",
     "select": "combine",
 }
 
 __all__ = [
     "Accuracy",
+    "BradleyTerryScale",
     "CachedReward",
     "CombinedReward",
     "FunctionReward",
@@ -71,9 +78,12 @@ __all__ = [
     "VectorFunctionReward",
     "VectorReward",
     "as_reward_funcs",
+    "bradley_terry_scale",
     "negated",
+    "pairs_and_flags",
     "pairwise_accuracy",
     "rules",
+    "scale_of_differences",
     "select",
 ]
 

@@ -17,7 +17,8 @@ class Example:
         prompt (`Text`): standard or conversational.
         completion (`Text`): the rated completion, or completion a of a pair.
         other (`Text`, *optional*): completion b of a pair; `None` for a rating.
-        targets (`tuple[float, ...]`): per objective the probability that a is better than b (0.5 = tie), or the rating; NaN = missing.
+        targets (`tuple[float, ...]`): per objective the probability that a is better than b (0.5 = tie), or the rating (of a sign-aware objective, see
+            `reward_heads.cost`, the probability that the completion is safe); NaN = missing.
     """
 
     prompt: Text

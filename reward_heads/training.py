@@ -13,8 +13,9 @@ from transformers.trainer_utils import EvalPrediction
 from frontier.errors import InputError, unknown_name
 from reward_heads.accuracy import agreement
 from reward_heads.batching import PairCollator, TokenizedExamples, texts_of
+from reward_heads.cost import check_boundary, check_flags, sign_aware_losses, sign_aware_mask
 from reward_heads.examples import Example, check_every_objective_is_labelled, labelled_objectives, read_examples
-from reward_heads.losses import element_losses, label_counts, mean_loss
+from reward_heads.losses import label_counts, mean_loss
 from reward_heads.model import TransformerReward
 from reward_heads.normalizer import Normalizer
 from reward_heads.sidecar import FILE_NAME
@@ -24,7 +25,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 class RewardHeadsTrainer(Trainer):
-    """Train a [`TransformerReward`] with the loss of `reward_heads.losses`.
+    """Train a [`TransformerReward`] with the loss of `reward_heads.losses`, or of `reward_heads.cost` for objectives whose boundary is to be at 0.
 
     Args:
         model (`TransformerReward`, `PreTrainedModel`, `str` or path): a reward model to go on with (also as a folder that
@@ -32,7 +33,8 @@ class RewardHeadsTrainer(Trainer):
         args (`RewardHeadsConfig`, *optional*): settings.
         train_dataset (`Iterable[Mapping]`): pairs and ratings in any mixture, see [`read_examples`]; dictionaries or a `datasets.Dataset`.
         eval_dataset (*optional*): the same, or a mapping of names to such. Evaluation reports `eval_accuracy/OBJECTIVE` on pairs (see
-            [`pairwise_accuracy`]) and `eval_mse/OBJECTIVE` on ratings (in standard deviations of the training ratings, squared).
+            [`pairwise_accuracy`]), `eval_mse/OBJECTIVE` on ratings (in standard deviations of the training ratings, squared) and
+            `eval_sign_accuracy/OBJECTIVE` on flags (how often the score is positive where the flag says safe).
         processing_class (*optional*): the tokenizer, where `model` is a language model without its own.
         callbacks, optimizers (*optional*): as for `transformers.Trainer`.
 
@@ -42,7 +44,7 @@ class RewardHeadsTrainer(Trainer):
 
     Raises:
         InputError: a row is broken (names row and field), an objective is unknown or has no label in the whole training set, every rating of
-            an objective is the same, or a setting names an unknown objective.
+            an objective is the same, the flags of a sign-aware objective fix no boundary, or a setting names an unknown objective.
     """
 
     args: RewardHeadsConfig
@@ -64,7 +66,9 @@ class RewardHeadsTrainer(Trainer):
         self.reward = _reward(model, args, rows, processing_class)
         examples = read_examples(rows, self.reward.objectives, what="train_dataset")
         check_every_objective_is_labelled(examples, self.reward.objectives, what="train_dataset")
-        self.rated, self.reward.units = _standardiser(examples, self.reward.objectives)
+        self._sign_aware = sign_aware_mask(args.sign_aware, self.reward.objectives)
+        check_boundary(examples, self.reward.objectives, self._sign_aware, what="train_dataset")
+        self.rated, self.reward.units = _standardiser(examples, self.reward.objectives, self._sign_aware)
         kinds = {"pairs": any(e.is_pair for e in examples), "ratings": any(not e.is_pair for e in examples)}
         self.reward.training = "+".join(kind for kind, found in kinds.items() if found)
         self.reward.offset = torch.zeros(len(self.reward.objectives))  # the loss is on the raw outputs
@@ -124,7 +128,7 @@ class RewardHeadsTrainer(Trainer):
         size = len(targets)
         others = torch.zeros_like(logits[:size]).index_put((is_pair.nonzero().squeeze(1),), logits[size:])
         predictions = logits[:size] - others
-        losses = element_losses(predictions, targets, is_pair)
+        losses = sign_aware_losses(predictions, targets, is_pair, self._sign_aware.to(targets.device))
         weights = self._loss_weights.to(losses.device)
         if isinstance(num_items_in_batch, Tensor):
             # Processes average their gradients; each holds only its part of the sum.
@@ -159,6 +163,12 @@ class RewardHeadsTrainer(Trainer):
         ):
             if found.n:
                 metrics[f"accuracy/{name}"] = found.accuracy
+            if self._sign_aware[index]:
+                flagged = ~is_pair & ~targets[:, index].isnan()
+                (sign,) = agreement(predictions[flagged, index, None], targets[flagged, index, None])
+                if sign.n:
+                    metrics[f"sign_accuracy/{name}"] = sign.accuracy
+                continue
             errors = (predictions - targets)[~is_pair, index]
             if not errors.isnan().all():
                 metrics[f"mse/{name}"] = errors.square().nanmean().item()
@@ -170,7 +180,9 @@ class RewardHeadsTrainer(Trainer):
             return rows
         if isinstance(rows, Mapping):
             return {name: self._prepared(part, f"eval_dataset '{name}'") for name, part in rows.items()}
-        return self._tokenized(read_examples(rows, self.reward.objectives, what=what))
+        examples = read_examples(rows, self.reward.objectives, what=what)
+        check_flags(examples, self.reward.objectives, self._sign_aware, what)
+        return self._tokenized(examples)
 
     def _tokenized(self, examples: Sequence[Example]) -> TokenizedExamples:
         targets = torch.tensor([e.targets for e in examples]).reshape(len(examples), len(self.reward.objectives))
@@ -213,20 +225,26 @@ def _reward(
     return reward
 
 
-def _standardiser(examples: Sequence[Example], objectives: Sequence[str]) -> tuple[list[bool], Normalizer | None]:
-    """Which objectives have ratings, and the location and scale of those (0 and 1 for the others); `None` without any rating."""
+def _standardiser(
+    examples: Sequence[Example], objectives: Sequence[str], sign_aware: Tensor
+) -> tuple[list[bool], Normalizer | None]:
+    """Which objectives have ratings or flags, and the location and scale of the ratings (0 and 1 for all others); `None` without any rating."""
     ratings = torch.tensor([e.targets for e in examples if not e.is_pair], dtype=torch.float64).reshape(
         -1, len(objectives)
     )
-    rated = (~ratings.isnan()).any(dim=0).tolist()
-    if not any(rated):
-        return rated, None
+    known = (~ratings.isnan()).any(dim=0)
+    # Flags are no quantity with a unit: standardised, their boundary would move.
+    measurable = (known & ~sign_aware).tolist()
+    if not any(measurable):
+        return known.tolist(), None
     location, scale = [], []
-    for name, column, found in zip(objectives, ratings.T, rated, strict=True):
+    for name, column, found in zip(objectives, ratings.T, measurable, strict=True):
         measured = Normalizer.from_scores(column[:, None], [name]) if found else None
         location.append(measured.location[0] if measured else 0.0)
         scale.append(measured.scale[0] if measured else 1.0)
-    return rated, Normalizer(tuple(objectives), tuple(location), tuple(scale), len(ratings), "training ratings")
+    return known.tolist(), Normalizer(
+        tuple(objectives), tuple(location), tuple(scale), len(ratings), "training ratings"
+    )
 
 
 def _loss_weights(args: RewardHeadsConfig, objectives: Sequence[str]) -> Tensor:

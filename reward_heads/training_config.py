@@ -48,6 +48,12 @@ class RewardHeadsConfig(TrainingArguments):
         default=None,
         metadata={"help": "Weight of each objective in the loss, such as {'helpful': 2}; 1 for those not named."},
     )
+    sign_aware: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Objectives whose ratings are flags (1 safe, 0 unsafe), which put the safe/unsafe boundary of their head at 0."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={"help": "Longest text in tokens (the beginning is cut); by default what model and tokenizer allow."},
@@ -59,7 +65,7 @@ class RewardHeadsConfig(TrainingArguments):
     center_scores: bool = field(
         default=True,
         metadata={
-            "help": "After training, make 0 the mean score over the training completions, for objectives without ratings "
+            "help": "After training, make 0 the mean score over the training completions, for objectives without ratings or flags "
             "(pairs say nothing about the level)."
         },
     )
@@ -79,6 +85,8 @@ class RewardHeadsConfig(TrainingArguments):
             raise InputError("remove_unused_columns must be false: the trainer reads its own columns")
         if self.objectives is not None:
             self.objectives = list(check_objectives(self.objectives))
+        if self.sign_aware:
+            self.sign_aware = list(check_objectives(self.sign_aware))
         for name, value in (("max_length", self.max_length), ("center_samples", self.center_samples)):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, found {value}")

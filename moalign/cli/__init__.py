@@ -1,4 +1,4 @@
-"""The command line: `moalign demo | reward | train METHOD | front | pick | generate | export | serve | env`.
+"""The command line: `moalign demo | reward | groups | train METHOD | front | pick | generate | export | serve | env`.
 
 Every option is a dataclass field: `--field value` or `--field=value` on the command line, or a flat key of `--config x.yaml`; the command line wins.
 
@@ -17,6 +17,7 @@ from frontier.errors import InputError, unknown_name
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("", "run the whole pipeline on a small world of its own: no download, a few minutes on two cores"),
     "reward": ("", "train reward heads on pairs and ratings"),
+    "groups": ("", "find user groups in preference pairs and train a reward for each, for max-min training"),
     "train": ("METHOD", "train a steerable policy; `moalign train --help` lists the methods"),
     "front": ("BUNDLE", "measure a policy at many preferences: front.json, front.png, front.html"),
     "pick": ("BUNDLE", "pick a point of the front by constraints, an aspiration or at the knee"),

@@ -40,6 +40,22 @@ METHODS = {
         "moalign.methods.rewarded_soups:train_rewarded_soups",
         "One run per objective, mixed only afterwards; the peer to compare with (Rewarded Soups, arXiv 2306.04488).",
     ),
+    "modpo": Method(
+        "moalign.methods.modpo:MODPOConfig",
+        "moalign.methods.modpo:MODPOTrainer",
+        "DPO on pairs with a label per objective, with the other rewards as margins; one run for every trade-off (MODPO, arXiv 2310.03708).",
+        data="pairs",
+    ),
+    "maxmin": Method(
+        "moalign.methods.maxmin:MaxMinConfig",
+        "moalign.methods.maxmin:MaxMinTrainer",
+        "One policy for the user group that is worst off, each objective being a group's reward (MaxMin-RLHF, arXiv 2402.08925).",
+    ),
+    "lagrangian": Method(
+        "moalign.methods.lagrangian:LagrangianConfig",
+        "moalign.methods.lagrangian:LagrangianTrainer",
+        "Maximise some objectives while others are held at thresholds (Safe-RLHF, arXiv 2310.12773; constrained RLHF, arXiv 2310.04373).",
+    ),
 }
 
 

@@ -16,9 +16,10 @@ from moalign.preference import Preference
 if TYPE_CHECKING:
     from reward_heads import Normalizer, VectorReward
 
+IMPLICIT = "implicit:"
 REWARD_HELP = (
-    "The reward vector: a folder of reward heads, a hub id, or FILE.py:NAME or MODULE:NAME of one made in Python; several separated by commas "
-    "become one vector."
+    "The reward vector: a folder of reward heads, a hub id, FILE.py:NAME or MODULE:NAME of one made in Python, or implicit:BUNDLE for the rewards that a "
+    "policy trained on pairs stands for; several separated by commas become one vector."
 )
 
 
@@ -26,8 +27,8 @@ def load_reward(text: str) -> "VectorReward":
     """The reward vector that `--reward` names.
 
     Args:
-        text (`str`): one or more of a folder that `moalign reward` wrote (or any sequence-classification model), `FILE.py:NAME` and `MODULE:NAME`,
-            separated by commas. The name stands for a `VectorReward`, or for a function without parameters that makes one.
+        text (`str`): one or more of a folder that `moalign reward` wrote (or any sequence-classification model), `FILE.py:NAME`, `MODULE:NAME` and
+            `implicit:BUNDLE` (see `ImplicitReward`), separated by commas. A name stands for a `VectorReward`, or for a function without parameters that makes one.
 
     Raises:
         InputError: there is no such folder, file, module or name, it is no reward, or two parts share an objective.
@@ -42,6 +43,10 @@ def load_reward(text: str) -> "VectorReward":
 
 
 def _one_reward(part: str) -> "VectorReward":
+    if part.startswith(IMPLICIT):
+        from moalign.training.implicit_reward import ImplicitReward
+
+        return ImplicitReward.from_pretrained(part.removeprefix(IMPLICIT))
     if ":" in part and not Path(part).is_dir():
         return _from_python(part)
     if part.endswith(".py"):

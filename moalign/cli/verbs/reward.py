@@ -124,6 +124,7 @@ def accuracy_table(objectives: Sequence[str], metrics: dict[str, float], rows: l
     for name in objectives:
         parts = []
         accuracy, error = metrics.get(f"eval_accuracy/{name}"), metrics.get(f"eval_mse/{name}")
+        side = metrics.get(f"eval_sign_accuracy/{name}")
         if accuracy is not None:
             n = sum((row.get("labels") or {}).get(name) not in (None, 0.5) for row in rows)
             deviation = (accuracy * (1 - accuracy) / n) ** 0.5 if n else float("nan")
@@ -131,6 +132,9 @@ def accuracy_table(objectives: Sequence[str], metrics: dict[str, float], rows: l
         if error is not None:
             n = sum((row.get("scores") or {}).get(name) is not None for row in rows)
             parts.append(f"mean squared error {error:.3f} ({n} ratings, in units of their variance)")
+        if side is not None:
+            n = sum((row.get("scores") or {}).get(name) is not None for row in rows)
+            parts.append(f"right side of zero {side:.3f} ({n} flags)")
         lines.append(f"  {name:<{width}}  {'; '.join(parts) or 'no labels'}")
     return "\n".join(lines)
 
