@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from frontier.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -77,6 +78,14 @@ def build_tokenizer(vocabulary: int, length: int, prompts: int, words: Sequence[
         padding_side="left",
         model_max_length=512,
     )
+
+
+def step_tokens(tokenizer: "PreTrainedTokenizerFast", vocabulary: int, length: int) -> "Tensor":
+    """`[L, V]` token ids of the choices at each step."""
+    import torch
+
+    ids = tokenizer.get_vocab()
+    return torch.tensor([[ids[choice_token(c, t)] for c in range(vocabulary)] for t in range(length)])
 
 
 def build_model(

@@ -4,6 +4,7 @@ Every quantity is exact, in float64, with prompts weighted equally, so that a tr
 """
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,19 +23,18 @@ from moalign.oracle.distribution import completion_log_probs, reading
 from moalign.oracle.groups import MaxMin, max_min
 from moalign.oracle.measure import Measurement, as_weights, measure
 from moalign.oracle.optimum import Optimum, expected, optimum
-from moalign.oracle.reference import build_model, build_tokenizer, choice_token, prompt_text
-from moalign.oracle.sampling import assign_groups, bradley_terry, by_name, draw_completions, hide
+from moalign.oracle.reference import build_model, build_tokenizer, choice_token, prompt_text, step_tokens
 from moalign.oracle.table_reward import TableReward, select_tables
 from moalign.oracle.tables import all_choices, draw_tables
+from moalign.oracle.world_data import WorldData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 WORLD, TABLES = "oracle_world.json", "oracle_tables.safetensors"
-Record = dict[str, Any]
 
 
-class OracleWorld:
+class OracleWorld(WorldData):
     """A small world in which the best policy is known for every preference. Make one with `covered`, `rare` or `load`.
 
     Attributes:
@@ -69,7 +69,7 @@ class OracleWorld:
         self._tables = torch.cat([self.rewards, self.group_rewards, -self.cost.unsqueeze(-1)], -1)
         self._model = model
         self._position = {text: i for i, text in enumerate(self.completions)}
-        self._steps = _step_tokens(config, tokenizer)
+        self._steps = step_tokens(tokenizer, config.vocabulary, config.length)
         self.reward = self.reward_of(config.objectives)
 
     # ---- making, saving, loading
@@ -113,7 +113,9 @@ class OracleWorld:
         exact = copy.deepcopy(model).double()
         prompt_ids = [tokenizer(prompt_text(p))["input_ids"] for p in range(config.prompts)]
         with torch.no_grad(), reading(exact, None) as (logits, _):
-            log_reference = completion_log_probs(logits, prompt_ids, _step_tokens(config, tokenizer)).log_softmax(1)
+            log_reference = completion_log_probs(
+                logits, prompt_ids, step_tokens(tokenizer, config.vocabulary, config.length)
+            ).log_softmax(1)
         return cls(
             config, model, tokenizer, {"log_reference": log_reference} | draw_tables(config, log_reference.exp())
         )
@@ -154,16 +156,6 @@ class OracleWorld:
         return copy.deepcopy(self._model)
 
     # ---- rewards
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """Names of the K objectives, in the order of every weight vector."""
-        return self.config.objectives
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Names of the G user groups."""
-        return self.config.groups
 
     def tables_of(self, names: Sequence[str]) -> Tensor:
         """`[P, S, len(names)]` of any objectives, groups or the negative cost, by name.
@@ -304,99 +296,25 @@ class OracleWorld:
             policy = self.policy_distribution(policy, options.pop("preference", asked), **options)
         return self.measure(policy, weights, beta).gain
 
-    # ---- data
+    def judged_by(self, scores: Tensor, name: str = "score") -> "OracleWorld":
+        """The same world with one reward of your own, to hold what you train against its optimum.
 
-    def sample_pairs(
-        self,
-        n: int,
-        names: Sequence[str] | None = None,
-        generator: torch.Generator | None = None,
-        *,
-        scale: float = 1.0,
-        probabilities: bool = False,
-        missing: float = 0.0,
-        log_probs: Tensor | None = None,
-    ) -> list[Record]:
-        """Preference pairs (moalign's record format) labelled by Bradley-Terry annotators who see the true rewards.
+        A scalarizer that judges each completion for itself is such a reward: `world.judged_by(scalarizer(world.rewards, weights)).gain(policy, [1.0], beta)`.
 
         Args:
-            n (`int`): pairs.
-            names (`Sequence[str]`, *optional*): the rewards to label by; the objectives by default.
-            generator (`torch.Generator`, *optional*): seeded with 0 by default.
-            scale (`float`, *optional*, defaults to 1): nats per unit of reward.
-            probabilities (`bool`, *optional*, defaults to `False`): label with the probability instead of a draw.
-            missing (`float`, *optional*, defaults to 0): share of the labels left out (`None`), never all of a pair.
-            log_probs (`Tensor`, *optional*): the policy that completions come from; the reference by default.
+            scores (`Tensor`): `[P, S]`, maximised, in units of your own.
+            name (`str`, *optional*, defaults to `"score"`): of the one objective.
+
+        Raises:
+            InputError: another shape, or a score that is not finite.
         """
-        names = tuple(names or self.objectives)
-        generator = generator or torch.Generator().manual_seed(0)
-        prompts, drawn = self._draw(n, log_probs, generator, 2)
-        tables = self.tables_of(names)
-        first, second = tables[prompts, drawn[:, 0]], tables[prompts, drawn[:, 1]]
-        labels = bradley_terry(first, second, generator, scale=scale, probabilities=probabilities)
-        rows = hide(labels, missing, generator).tolist()
-        return [
-            {
-                "prompt": self.prompts[prompt],
-                "completion_a": self.completions[a],
-                "completion_b": self.completions[b],
-                "labels": by_name(names, row),
-                "user": None,
-            }
-            for prompt, (a, b), row in zip(prompts.tolist(), drawn.tolist(), rows, strict=True)
-        ]
-
-    def sample_user_pairs(
-        self, n: int, users: int, generator: torch.Generator | None = None, *, name: str = "liked", scale: float = 1.0
-    ) -> tuple[list[Record], dict[str, str]]:
-        """Pairs labelled by users, each of whom belongs to one group and prefers by its reward: what finding the groups starts from.
-
-        Args:
-            n (`int`): pairs, dealt to the users in turn.
-            users (`int`): at least one per group; the groups' sizes follow `config.shares`.
-            generator (`torch.Generator`, *optional*): seeded with 0 by default.
-            name (`str`, *optional*, defaults to `"liked"`): the one objective that labels are given under.
-            scale (`float`, *optional*, defaults to 1): nats per unit of reward.
-
-        Returns:
-            the records, and each user's true group.
-        """
-        generator = generator or torch.Generator().manual_seed(0)
-        member = assign_groups(users, cast("tuple[float, ...]", self.config.shares), generator)
-        group_of = {f"user{u + 1}": self.groups[group] for u, group in enumerate(member)}
-        records = self.sample_pairs(n, self.groups, generator, scale=scale)
-        for i, record in enumerate(records):
-            record["user"] = f"user{i % users + 1}"
-            record["labels"] = {name: record["labels"][group_of[record["user"]]]}
-        return records, group_of
-
-    def sample_ratings(
-        self,
-        n: int,
-        names: Sequence[str] | None = None,
-        generator: torch.Generator | None = None,
-        *,
-        noise: float = 0.0,
-        missing: float = 0.0,
-        log_probs: Tensor | None = None,
-    ) -> list[Record]:
-        """Ratings (moalign's record format): the true rewards plus normal noise of standard deviation `noise`; other arguments as for `sample_pairs`."""
-        names = tuple(names or self.objectives)
-        generator = generator or torch.Generator().manual_seed(0)
-        prompts, drawn = self._draw(n, log_probs, generator, 1)
-        scores = self.tables_of(names)[prompts, drawn[:, 0]]
-        scores = scores + noise * torch.randn(scores.shape, generator=generator, dtype=torch.float64)
-        rows = hide(scores, missing, generator).tolist()
-        return [
-            {"prompt": self.prompts[p], "completion": self.completions[s], "scores": by_name(names, row), "user": None}
-            for p, (s,), row in zip(prompts.tolist(), drawn.tolist(), rows, strict=True)
-        ]
-
-    def _draw(self, n: int, log_probs: Tensor | None, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-        return draw_completions(n, self.log_reference if log_probs is None else log_probs, generator, count)
-
-
-def _step_tokens(config: WorldConfig, tokenizer: "PreTrainedTokenizerFast") -> Tensor:
-    """`[L, V]` token ids of the choices at each step."""
-    ids = tokenizer.get_vocab()
-    return torch.tensor([[ids[choice_token(c, t)] for c in range(config.vocabulary)] for t in range(config.length)])
+        if scores.shape != self.log_reference.shape or not scores.isfinite().all():
+            raise InputError(
+                f"scores must be finite and {list(self.log_reference.shape)} (prompts, completions), found {list(scores.shape)}"
+            )
+        other = copy.copy(self)
+        other.config = dataclasses.replace(self.config, objectives=(name,))
+        other.rewards = scores.detach().cpu().double().unsqueeze(-1)
+        other._tables = torch.cat([other.rewards, self.group_rewards, -self.cost.unsqueeze(-1)], -1)
+        other.reward = other.reward_of([name])
+        return other

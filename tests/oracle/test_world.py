@@ -157,3 +157,24 @@ def test_import_is_light():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     with pytest.raises(AttributeError):
         moalign.oracle.Nothing
+
+
+def test_judged_by_a_score_of_your_own(world):
+    """A weighted sum as the only reward has the optimum of those weights; a bent one has its own."""
+    weights = world.weights("helpful=0.6,brief=0.4")
+    judge = world.judged_by(world.rewards @ weights)
+    best = world.optimum(weights, 0.5)
+    assert judge.gain(best.log_probs, [1.0], 0.5) == pytest.approx(1.0, abs=1e-9)
+    assert judge.optimum([1.0], 0.5).value == pytest.approx(best.value, abs=1e-9)
+    bent = world.judged_by((world.rewards @ weights).clamp(max=0.0), "loss")
+    assert bent.objectives == ("loss",)
+    assert bent.gain(best.log_probs, "loss=1.0", 0.5) < 0.999
+    scores = bent.reward.score([world.prompts[1]], [world.completions[5]])
+    assert scores.item() == pytest.approx(min(0.0, float(world.rewards[1, 5] @ weights)), abs=1e-6)
+    assert world.objectives != bent.objectives  # the world itself is as it was
+
+
+@pytest.mark.parametrize("scores", [torch.zeros(3), torch.full((1, 1), torch.nan)])
+def test_refuses_scores_of_another_shape(world, scores):
+    with pytest.raises(InputError, match="scores must be finite and"):
+        world.judged_by(scores)
