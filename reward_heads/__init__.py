@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from reward_heads.training import RewardHeadsTrainer
     from reward_heads.training_config import RewardHeadsConfig
     from reward_heads.trl_functions import as_reward_funcs
+    from reward_heads.users.config import UserGroupsConfig
+    from reward_heads.users.fit import fit_user_groups
+    from reward_heads.users.groups import UserGroups
     from reward_heads.vector_reward import VectorReward
 
 _HOME = {
@@ -50,10 +53,13 @@ _HOME = {
     "SelectedReward": "combine",
     "Text": "text",
     "TransformerReward": "model",
+    "UserGroups": "users.groups",
+    "UserGroupsConfig": "users.config",
     "VectorFunctionReward": "functions",
     "VectorReward": "vector_reward",
     "as_reward_funcs": "trl_functions",
     "bradley_terry_scale": "bradley_terry",
+    "fit_user_groups": "users.fit",
     "negated": "combine",
     "pairs_and_flags": "cost",
     "pairwise_accuracy": "accuracy",
@@ -75,10 +81,13 @@ __all__ = [
     "SelectedReward",
     "Text",
     "TransformerReward",
+    "UserGroups",
+    "UserGroupsConfig",
     "VectorFunctionReward",
     "VectorReward",
     "as_reward_funcs",
     "bradley_terry_scale",
+    "fit_user_groups",
     "negated",
     "pairs_and_flags",
     "pairwise_accuracy",

@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel
+from transformers.trainer_utils import get_last_checkpoint
 
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
@@ -28,6 +29,7 @@ def train_rewarded_soups(
     train_dataset: Dataset,
     normalizer: Normalizer | None = None,
     objectives: Sequence[str] | None = None,
+    resume_from_checkpoint: bool = False,
     **kwargs: Any,
 ) -> SteerablePolicy:
     r"""Rewarded Soups ([Ramé et al., 2023](https://huggingface.co/papers/2306.04488)): K runs of one objective each, mixed at inference.
@@ -44,6 +46,7 @@ def train_rewarded_soups(
         train_dataset (`datasets.Dataset`): with a `prompt` column.
         normalizer (`Normalizer`, *optional*): measured by the first run by default.
         objectives (`Sequence[str]`, *optional*): train only these.
+        resume_from_checkpoint (`bool`, *optional*, defaults to `False`): go on from each objective's latest checkpoint; those that have none start afresh.
         **kwargs: passed to each trainer.
 
     Returns:
@@ -51,10 +54,12 @@ def train_rewarded_soups(
     """
     chosen = list(objectives or reward.objectives)
     policy: str | PreTrainedModel | SteerablePolicy = model
+    folder = Path(str(args.output_dir))
     for name in chosen:
+        (folder / name).mkdir(parents=True, exist_ok=True)
         own = dataclasses.replace(
             args,
-            output_dir=str(Path(str(args.output_dir)) / name),
+            output_dir=str(folder / name),
             max_steps=args.max_steps // len(chosen),
             preference=str(Preference.only(name)),
             # The derived one of these two would be taken for a second, conflicting setting.
@@ -63,7 +68,8 @@ def train_rewarded_soups(
         trainer = SingleObjectiveTrainer(
             policy, reward, own, train_dataset, normalizer=normalizer, adapters=[name], **kwargs
         )
-        trainer.train()
+        # A run that was finished is only loaded: its last checkpoint has no step left to do.
+        trainer.train(resume_from_checkpoint=(resume_from_checkpoint and get_last_checkpoint(own.output_dir)) or None)
         policy, normalizer = trainer.policy, trainer.normalizer
     assert isinstance(policy, SteerablePolicy)
     policy.normalizer = normalizer.to_json() if normalizer is not None else None

@@ -95,17 +95,21 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _check(options: TrainOptions, resumable: bool) -> None:
+def _check(options: TrainOptions, one_run: bool) -> None:
     out = Path(options.output_dir)
     resume = options.resume_from_checkpoint
     if not resume:
-        check_unused(
-            out, options.overwrite_output_dir, ", go on with --resume_from_checkpoint true" if resumable else ""
-        )
+        check_unused(out, options.overwrite_output_dir, ", go on with --resume_from_checkpoint true")
         return
     check_writable(out)
-    if not resumable:
-        raise InputError("resume_from_checkpoint: this method is several runs in a row and cannot be resumed")
+    if not one_run:
+        if isinstance(resume, str):
+            raise InputError(
+                f"resume_from_checkpoint: this method is several runs in a row, each with checkpoints of its own: give true instead of {resume}"
+            )
+        if not any((out / "runs").glob("*/checkpoint-*")):
+            raise InputError(f"resume_from_checkpoint: {out / 'runs'} holds no checkpoint to go on from")
+        return
     if isinstance(resume, str) and not (Path(resume) / "trainer_state.json").is_file():
         found = ", ".join(p.name for p in sorted(out.glob("checkpoint-*"))) or "none"
         raise InputError(f"resume_from_checkpoint: {resume} is no checkpoint; checkpoints in {out}: {found}")
@@ -135,7 +139,8 @@ def _train(options: TrainOptions, values: Values, config_class: Any, trainer_cla
     sources = {name: getattr(options, name) for name in ("model", "reward", "dataset", "eval_dataset")}
     shared = evaluation | {"normalizer": normalizer, "callbacks": [RecordSources(sources)]}
     if not is_trainer:
-        policy = trainer_class(model, reward, config, dataset, **shared)
+        resume = bool(options.resume_from_checkpoint)
+        policy = trainer_class(model, reward, config, dataset, resume_from_checkpoint=resume, **shared)
         if is_main_process():
             _save_policy(policy, Path(options.output_dir), config, sources)
         return

@@ -59,6 +59,7 @@ def test_every_verb_has_a_module():
     ("verb", "part"),
     [
         ("reward", "--objective_weights"),
+        ("groups", "--max_groups"),
         ("train", "rewarded_soups"),
         ("train", "clp"),
         ("demo", "--output_dir"),

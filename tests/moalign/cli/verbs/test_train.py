@@ -119,6 +119,7 @@ def test_refuses_and_leaves_nothing(refused, config, tmp_path, tiny_base):
     assert "./nothing is no checkpoint; checkpoints in" in call("--resume_from_checkpoint", "./nothing")
 
 
-def test_soups_cannot_be_resumed(refused, config, tmp_path):
+def test_soups_are_resumed_run_by_run(refused, config, tmp_path):
     call = ["train", "rewarded_soups", "--config", config, "--output_dir", tmp_path / "x", "--resume_from_checkpoint"]
-    assert "several runs in a row and cannot be resumed" in refused(*call)
+    assert "runs holds no checkpoint to go on from" in refused(*call)
+    assert "several runs in a row, each with checkpoints of its own" in refused(*call, tmp_path / "x")
