@@ -2,6 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from moalign.conditioning.base import Conditioning, conditioning_from_json
+
 if TYPE_CHECKING:
     from frontier.front import ParetoFront
     from moalign.bundle import Manifest
@@ -20,17 +24,18 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
     example = ",".join(
         f"{name}={share}" for name, share in zip(manifest.objectives, _shares(len(manifest.objectives)), strict=True)
     )
+    conditioning = conditioning_from_json(manifest.conditioning, manifest.objectives)
+    steerable = conditioning.kind != "none"
     lines = [
         "---",
         "library_name: moalign",
         *on_hub,
-        "tags: [moalign, multi-objective, steerable, peft, lora]",
+        f"tags: [moalign, multi-objective,{' steerable,' if steerable else ''} peft, lora]",
         "---",
         "",
-        "# A steerable policy",
+        "# A steerable policy" if steerable else "# A policy for several objectives",
         "",
-        f"One model for every trade-off between **{'**, **'.join(manifest.objectives)}** (all maximised). Each request brings its own weights; the",
-        f"policy at weights w is exactly `{base}` + Σ w_k · s_k · B_k · A_k, one plain PEFT LoRA per objective in this folder.",
+        *_PARAGRAPHS[conditioning.kind](conditioning, base),
         "",
         "```python",
         "from moalign import SteerablePolicy",
@@ -67,6 +72,43 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _mixture(conditioning: Conditioning, base: str) -> list[str]:
+    lines = [
+        f"One model for every trade-off between **{'**, **'.join(conditioning.objectives)}** (all maximised). Each request brings its own weights; the"
+    ]
+    if len(conditioning.adapters) == len(conditioning.objectives):
+        return [
+            *lines,
+            f"policy at weights w is exactly `{base}` + Σ w_k · s_k · B_k · A_k, one plain PEFT LoRA per objective in this folder.",
+        ]
+    shared = conditioning.adapters[-1]
+    return [
+        *lines,
+        f"policy at weights w is exactly `{base}` + Σ w_k · (s_k · B_k · A_k + s · B · A): one plain PEFT LoRA per objective in this folder, and one, `{shared}`,",
+        "that all trade-offs have in common.",
+    ]
+
+
+def _prompt(conditioning: Conditioning, base: str) -> list[str]:
+    weights = torch.tensor([_shares(len(conditioning.objectives))])
+    said = str(conditioning.prompts([""], weights)[0]).strip()
+    return [
+        f"One model for every trade-off between **{'**, **'.join(conditioning.objectives)}** (all maximised). Each request brings its own weights, which the policy",
+        f"reads at the head of its prompt (in the system message of a conversation). In the example below it reads `{said}`. The policy is `{base}` with",
+        f"one plain PEFT LoRA, the folder `{conditioning.adapters[0]}`.",
+    ]
+
+
+def _unconditioned(conditioning: Conditioning, base: str) -> list[str]:
+    return [
+        f"One model, trained on **{'**, **'.join(conditioning.objectives)}** (all maximised): it answers alike whatever weights a request",
+        f"brings. The policy is `{base}` with one plain PEFT LoRA, the folder `{conditioning.adapters[0]}`.",
+    ]
+
+
+_PARAGRAPHS = {"adapter_mixture": _mixture, "prompt": _prompt, "none": _unconditioned}
 
 
 def _shares(k: int) -> list[float]:

@@ -93,11 +93,36 @@ def merged_state_dict(mixture: AdapterMixture, weights: Sequence[float]) -> dict
 def export_merged(mixture: AdapterMixture, weights: Sequence[float], out: str | Path) -> None:
     """Write the whole model at W0 + ΔW(w) as an ordinary transformers folder (safetensors, no PEFT needed to read it).
 
+    Where an adapter sits on an output layer that the base ties to its input embedding, only the output layer changes: the exported configuration unties the two.
+
     Args:
         mixture (`AdapterMixture`): the K adapters over their base.
         weights (`Sequence[float]`): K weights.
         out (`str` or `Path`): the folder to write; it appears only when complete.
     """
     base = cast("PreTrainedModel", mixture.model.get_base_model())
+    merged = merged_state_dict(mixture, weights)
     with replace_folder(out) as folder:
-        base.save_pretrained(folder, state_dict=merged_state_dict(mixture, weights))
+        base.save_pretrained(folder, state_dict=dict(merged))
+        if _is_untied(mixture, base, merged):
+            _untie(folder / "config.json")
+
+
+def _is_untied(mixture: AdapterMixture, base: "PreTrainedModel", merged: dict[str, Tensor]) -> bool:
+    """Whether the merged output layer no longer is the input embedding that the base ties it to."""
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    paths = [path for path, layer in mixture.layers.items() if layer is head]
+    if not paths or embedding is None or cast("Any", head).weight is not embedding.weight:
+        return False
+    return not torch.equal(merged[f"{paths[0]}.weight"], cast("Tensor", embedding.weight))
+
+
+def _untie(path: Path) -> None:
+    """Tell every reader of a configuration that output layer and input embedding are two."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for part in config.values():  # such as the `text_config` of a model of several
+        if isinstance(part, dict) and "tie_word_embeddings" in part:
+            part["tie_word_embeddings"] = False
+    # Written where it is missing too: several model types tie by default.
+    config["tie_word_embeddings"] = False
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -1,8 +1,10 @@
 """Tell the policy its preference through its weights: one trainable LoRA per objective, mixed by the preference."""
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +24,9 @@ class MixtureConditioning:
 
     $$ W(w) = W_0 + \sum_k w_k (\Delta_k + \Delta_{shared}) $$
 
-    A shared adapter is what CLP leaves unconditioned ([Wang et al., 2024](https://huggingface.co/papers/2407.15762)): every expert contains it, so that it counts in full
-    at weights on the simplex and not at all in the reference policy.
+    A shared adapter is what CLP leaves unconditioned ([Wang et al., 2024](https://huggingface.co/papers/2407.15762)): every expert contains it, so that it
+    counts in full at weights on the simplex and not at all in the reference policy. Where the experts sit on the output layer alone the logits are mixed:
+    z(w) = Σ_k w_k z_k.
 
     Args:
         objectives (`Sequence[str]`): the K objectives, each the name of its adapter.
@@ -78,12 +81,24 @@ def add_adapters(model: PreTrainedModel, adapters: Mapping[str, LoraConfig], see
     peft_model: PeftModel | None = None
     for name, config in adapters.items():
         own = dataclasses.replace(config)  # PEFT writes the resolved target modules into the config it is given
-        if peft_model is None:
-            peft_model = get_peft_model(model, own, adapter_name=name)
-        else:
-            peft_model.add_adapter(name, own)
+        with quiet_about_tied_layers():
+            if peft_model is None:
+                peft_model = get_peft_model(model, own, adapter_name=name)
+            else:
+                peft_model.add_adapter(name, own)
     assert peft_model is not None  # check_objective_names refuses an empty list
     return peft_model
+
+
+@contextlib.contextmanager
+def quiet_about_tied_layers() -> Iterator[None]:
+    """Silence PEFT's warning that an adapter merged into a tied output layer would change the input embedding.
+
+    Ours is mixed at run time, and its merged export unties the two.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*tie_word_embeddings=True")
+        yield
 
 
 def check_objective_names(objectives: Sequence[str]) -> None:

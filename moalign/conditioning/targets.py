@@ -25,37 +25,37 @@ def target_modules(model: PreTrainedModel, targets: str) -> str | list[str]:
 
     Args:
         model (`PreTrainedModel`): the base.
-        targets (`str`): `all-linear` (every linear layer but the output layer), `attention`, `not-attention` (the other linear layers), `output` (the layer that makes
-            the logits), or names of modules, separated by commas.
+        targets (`str`): parts of the model or names of modules, separated by commas: `all-linear` (every linear layer but the output layer), `attention`,
+            `not-attention` (the other linear layers), `output` (the layer that makes the logits); a name is a module's path or its end (`q_proj`).
+
+    Returns:
+        `str` or `list[str]`: PEFT's own `all-linear`, or the paths and ends of paths.
 
     Raises:
         InputError: nothing in the model is called so.
     """
-    if targets == "all-linear":
-        return targets
+    if targets.strip() == "all-linear":
+        return targets.strip()
     head = model.get_output_embeddings()
     linear = {
         path: module
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not head
     }
-    if targets == "output":
-        named = [path for path, module in model.named_modules() if module is head]
-        if not named:
-            raise InputError(f"a {type(model).__name__} has no output layer for an adapter")
-        return named
-    if targets in PARTS:
-        found = [path for path in linear if PARTS[targets](path)]
-        if not found:
-            raise InputError(
-                f"no linear layer of {type(model).__name__} counts as '{targets}': name the modules, separated by commas"
-            )
-        return found
-    names = [name.strip() for name in targets.split(",")]
-    known = {part for path in linear for part in (path, path.rsplit(".", 1)[-1])}
-    head_names = [path for path, module in model.named_modules() if module is head]
-    for name in names:
-        if name not in known and name not in head_names and not any(path.endswith(f".{name}") for path in linear):
+    head_paths = [path for path, module in model.named_modules() if module is head]
+    parts = {"all-linear": list(linear), "output": head_paths}
+    parts |= {name: [path for path in linear if belongs(path)] for name, belongs in PARTS.items()}
+    found: list[str] = []
+    for name in (part.strip() for part in targets.split(",")):
+        if name in parts:
+            if not parts[name]:
+                raise InputError(
+                    f"a {type(model).__name__} has no layer that counts as '{name}': name the modules, separated by commas"
+                )
+            found += parts[name]
+        elif any(path == name or path.endswith(f".{name}") for path in [*linear, *head_paths] if name):
+            found.append(name)
+        else:
             leaves = sorted({path.rsplit(".", 1)[-1] for path in linear})
             raise unknown_name("target module", name, [*KEYWORDS, *leaves])
-    return names
+    return list(dict.fromkeys(found))

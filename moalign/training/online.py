@@ -7,19 +7,31 @@ from typing import Any, cast
 import torch
 from accelerate.utils import gather
 from datasets import Dataset
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import RLOOConfig, RLOOTrainer
 
-from frontier.errors import InputError
+from frontier.errors import InputError, unknown_name
 from moalign.evaluation import measure_normalizer
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
-from moalign.scalarize.gradient_aggregation import GradientAggregation
 from moalign.scalarize.linear import Linear
-from moalign.training.output_layer import full_log_probs, has_adapter_on_output_layer, hidden_adapter_on_output_layer
-from moalign.training.rollout import PreferenceSampler, RolloutRows, leave_one_out, preference_sampler
+from moalign.training.output_layer import (
+    adapters_saved_alone,
+    full_log_probs,
+    has_adapter_on_output_layer,
+    hidden_adapter_on_output_layer,
+)
+from moalign.training.rollout import (
+    PreferenceSampler,
+    RolloutRows,
+    check_group_size,
+    keep_checkpoint_context,
+    leave_one_out,
+    make_aggregation,
+    preference_sampler,
+    reward_figures,
+)
 from moalign.training.run_folder import watch, write_config
 from moalign.training.starting_policy import starting_policy
 from moalign.training.steerable_trainer import SteerableTrainer
@@ -69,18 +81,21 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
     weights at zero, so no second model is held. TRL's long methods are untouched: only `_calculate_rewards`, the log-prob helper (to hand each chunk its
     rows' weights) and thin wrappers are overridden.
 
+    A reward that is not known (NaN) is left out as the scalarizer says; a row in which nothing is known that its preference asks for does not train.
+    `missing/OBJECTIVE` in the log is the share of rows without that reward.
+
     Args:
-        model (`str`, `PreTrainedModel` or `SteerablePolicy`): a base model, which gets one fresh LoRA per objective, or a policy to train further.
+        model (`str`, `PreTrainedModel` or `SteerablePolicy`): a base model, which gets fresh LoRAs (see `args.conditioning`), or a policy to train further.
         reward (`VectorReward`): the reward vector; its objectives name the adapters.
         args (`OnlineConfig`): settings.
         train_dataset, eval_dataset (`datasets.Dataset`): with a `prompt` column.
         processing_class (`PreTrainedTokenizerBase`, *optional*): the base's tokenizer by default.
         scalarizer (`Scalarizer`, *optional*): the weighted sum by default.
         normalizer (`Normalizer`, *optional*): measured on the reference policy's completions by default.
-        adapters (`Sequence[str]`, *optional*): the objectives whose adapters are trained; all by default.
+        adapters (`Sequence[str]`, *optional*): the adapters that are trained; all by default.
 
     Raises:
-        InputError: objectives that do not fit the policy's, no `prompt` column, a reward that is infinite.
+        InputError: objectives that do not fit the policy's, no `prompt` column, settings that do not combine, a reward that is infinite.
     """
 
     _tag_names = ["moalign", "rloo"]  # noqa: RUF012 - TRL's own attribute
@@ -106,16 +121,21 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         self.reward = reward
         self.scalarizer = scalarizer or Linear()
         self.normalizer = normalizer.select(reward.objectives) if normalizer is not None else None
+        for name in adapters or ():
+            if name not in self.policy.mixture.names:
+                raise unknown_name("adapter", name, self.policy.mixture.names)
         self.trained_adapters = adapters
+        check_group_size(self.scalarizer, args, eval_dataset is not None)
         alpha_range = self.alpha_range(args)
         if alpha_range is not None and not self.policy.conditioning.linear:
             raise InputError(
-                f"KL-mixing scales mixed weights: it goes with conditioning adapter_mixture, found {args.conditioning}"
+                f"kl_mixing scales mixed weights: it goes with conditioning adapter_mixture, found {args.conditioning}"
             )
         decides_alone = isinstance(self.scalarizer, StatefulScalarizer)
         self.sampler: PreferenceSampler = preference_sampler(args, reward.objectives, decides_alone, alpha_range)
-        self.aggregation = self._make_aggregation(args)
+        self.aggregation = make_aggregation(args, self.scalarizer)
         self._rollout: RolloutRows | None = None
+        self._loss_weights: Tensor | None = None
         self._shared_forward: dict[str, Any] | None = None
         peft_model = self.policy.model
         # TRL copies the adapter "default" to a frozen "ref": lend it the name, then take both away again. The reference here is weight zero.
@@ -136,26 +156,26 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         self.ref_model: Any = _Reference()
         # The scalarized value sits in the last column: the others are logged by TRL, unweighted.
         self.reward_weights = torch.tensor([0.0] * len(reward.objectives) + [1.0])
+        if self.aux_loss_enabled and (self.aggregation is not None or has_adapter_on_output_layer(self.policy)):
+            raise InputError(
+                "a load-balancing loss goes neither with gradient_aggregation nor with an adapter on the output layer: set router_aux_loss_coef to 0"
+            )
+        if args.gradient_checkpointing:
+            keep_checkpoint_context(self.policy, lambda: self._loss_weights)
         self._checkpoint_activations()
         watch(self)
 
     def _group_size(self) -> int:
         """Completions per prompt in the present mode."""
-        return cast("int", self.num_generations if self.policy.model.training else self.num_generations_eval)
+        return cast("int", self.num_generations if self._mode() == "train" else self.num_generations_eval)
+
+    def _mode(self) -> str:
+        return "train" if self.policy.model.training else "eval"
 
     @staticmethod
     def alpha_range(args: Any) -> tuple[float, float] | None:
         """Range of the KL weight α that is sampled per prompt group; `None` without KL-mixing."""
         return None
-
-    def _make_aggregation(self, args: OnlineConfig) -> GradientAggregation | None:
-        if args.gradient_aggregation is None:
-            return None
-        if not isinstance(self.scalarizer, Linear):
-            raise InputError(
-                f"gradient_aggregation combines the objectives' gradients, so no other scalarizer can: found {type(self.scalarizer).__name__}"
-            )
-        return GradientAggregation(args.gradient_aggregation)
 
     # ---- rollouts
 
@@ -164,13 +184,15 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         total = len(inputs) * self.accelerator.num_processes
         # Every process draws the whole batch from the same generator and takes its own rows, so that they agree on each group.
         everyone = self.sampler.sample(total // group, group)
-        start = self.accelerator.process_index * len(inputs)
-        self._rollout = rows = everyone.rows(start, start + len(inputs))
+        first = self.accelerator.process_index * len(inputs)
+        self._rollout = rows = everyone.rows(first, first + len(inputs))
         rows.prompts = [row["prompt"] for row in inputs]
         told = self.policy.conditioning.prompts(rows.prompts, rows.weights)
         output = super()._generate_and_score_completions(
             [{**row, "prompt": prompt} for row, prompt in zip(inputs, told, strict=True)]
         )
+        if self.sampler.alpha_range is not None:
+            self._log_kl(output["completion_mask"])
         output["steering_weights"] = rows.mixture_weights.to(self.accelerator.device)
         if self.aggregation is not None:
             output["objective_advantages"] = self._objective_advantages(output["completion_mask"])
@@ -183,13 +205,18 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         assert rows.rewards is not None  # set by `_calculate_rewards`
         penalty = torch.zeros(len(mask), device=mask.device)
         if self.beta != 0.0:
-            assert rows.log_probs is not None  # TRL asked for both
-            assert rows.reference_log_probs is not None
-            penalty = self.beta * ((rows.log_probs - rows.reference_log_probs) * mask).sum(-1)
+            coefficient = self.beta if self.sampler.alpha_range is None else rows.alpha.to(mask.device)
+            penalty = coefficient * (rows.log_ratio() * mask).sum(-1)
         total = rows.rewards - gather(penalty).unsqueeze(1)
         weights = gather(rows.weights.to(total.device))
         start = self.accelerator.process_index * len(mask)
         return (weights * leave_one_out(total, self._group_size()))[start : start + len(mask)]
+
+    def _log_kl(self, mask: Tensor) -> None:
+        """Log the divergence itself under KL-mixing, where TRL saw it times α / β."""
+        sums = torch.stack([(self._rows().log_ratio() * mask).sum(), mask.sum().float()])
+        total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        self._metrics[self._mode()]["kl"][-1] = total / max(tokens, 1.0)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         with self.policy.steer_rows(self._rows().mixture_weights):
@@ -226,12 +253,12 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         if not is_reference:
             rows.log_probs = log_probs
             return log_probs, None, None
+        rows.reference_log_probs = log_probs
         if self.sampler.alpha_range is not None:
             # TRL subtracts beta * (old - ref). A reference moved to old - (alpha / beta)(old - ref) makes that alpha * (old - ref), row by row.
             assert rows.log_probs is not None  # TRL scores the policy before the reference
             share = (rows.alpha.to(log_probs.device) / self.beta).unsqueeze(1)
             log_probs = rows.log_probs - share * (rows.log_probs - log_probs)
-        rows.reference_log_probs = log_probs
         return log_probs, None, None
 
     def _log_probs(
@@ -239,7 +266,8 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """One chunk by TRL's fused output layer, which an adapter on that layer would be missing from."""
         if has_adapter_on_output_layer(self.policy):
-            return *full_log_probs(model, ids, mask, keep, self.temperature), None
+            with self.accelerator.autocast():
+                return *full_log_probs(model, ids, mask, keep, self.temperature), None
         return super()._get_per_token_logps_and_entropies(model, ids, mask, keep, **kwargs)
 
     def _loss_log_probs(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -254,15 +282,14 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         """The batch as the reference reads it: without what the policy is told of its preference in the prompt."""
         if self.policy.conditioning.kind != "prompt":
             return ids, mask
-        plain, plain_mask = self.policy.pad_left(self.policy.encode(prompts))
+        plain, plain_mask = self.policy.pad_left(self._tokenize_prompts(prompts)[0])
         return torch.cat([plain, ids[:, -keep:]], 1), torch.cat([plain_mask, mask[:, -keep:]], 1)
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         rows = self._rows()
         assert rows.prompts is not None  # set by `_generate_and_score_completions`
-        # Rewards judge the answer to what the user asked, not to what the policy was told beside it.
-        plain = [{**row, "prompt": prompt} for row, prompt in zip(inputs, rows.prompts, strict=True)]
-        rewards = super()._calculate_rewards(plain, rows.prompts, completions, completion_ids_list)
+        # Rewards judge the answer to what the user asked, not to what else the policy was told.
+        rewards = super()._calculate_rewards(inputs, rows.prompts, completions, completion_ids_list)
         vector = rewards[:, :-1]
         if vector.isinf().any():
             column = int(vector.isinf().any(0).nonzero()[0])
@@ -278,27 +305,22 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
                 self._metrics["train"][name].append(value)
         rewards[:, -1] = (1 - alpha) * self.scalarizer(normalized, weights)
         rows.rewards = (1 - alpha).unsqueeze(1) * normalized
-        self._log_steering(weights, normalized)
+        self._log_rewards(weights, normalized)
+        unscored = rewards[:, -1].isnan()
+        if isinstance(self.scalarizer, Linear):  # 0 where nothing is known that the preference asks for
+            unscored |= ((weights == 0) | vector.isnan()).all(1)
+        # TRL leaves a row out only if it has no reward at all, and counts one that is not known as 0.
+        rewards[unscored] = torch.nan
         return rewards
 
-    def _log_steering(self, weights: Tensor, rewards: Tensor) -> None:
-        """Spearman between w_k and r_k over the prompt groups of the batch, and the steering error 1 − its mean over objectives."""
-        mode, group = "train" if self.policy.model.training else "eval", self._group_size()
-        asked = weights[::group].cpu()
-        got = rewards.view(-1, group, rewards.shape[1]).nanmean(1).cpu()
-        values = []
-        for k, name in enumerate(self.reward.objectives):
-            if len(asked) > 2 and asked[:, k].std() > 0 and got[:, k].std() > 0:
-                value = float(spearmanr(asked[:, k], got[:, k]).statistic)
-                self._metrics[mode][f"steering/{name}"].append(value)
-                values.append(value)
-        if values:
-            self._metrics[mode]["steering_error"].append(1 - sum(values) / len(values))
+    def _log_rewards(self, weights: Tensor, rewards: Tensor) -> None:
+        for name, value in reward_figures(self.reward.objectives, weights, rewards, self._group_size()).items():
+            self._metrics[self._mode()][name].append(value)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """TRL's RLOO loss, with every row under the preference that it was rolled out with."""
         inputs = dict(inputs)  # TRL keeps the batch for the other iterations over the same rollout
-        weights = inputs.pop("steering_weights")
+        self._loss_weights = weights = inputs.pop("steering_weights")
         each = inputs.pop("objective_advantages", None)
         with self.policy.steer_rows(weights):
             if each is None or self.aggregation is None or not torch.is_grad_enabled():
@@ -309,14 +331,19 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         """TRL's loss once per objective over one forward, and the combination of their gradients on the adapters."""
         assert self.aggregation is not None  # the caller's condition
         self._shared_forward = {}
-        losses = [
-            super(OnlineTrainer, self).compute_loss(model, {**inputs, "advantages": column.nan_to_num()})
-            if not column.isnan().all()
-            else None
-            for column in advantages.T
-        ]
-        self._shared_forward = None
-        loss, conflict = self.aggregation.loss(losses, self.policy.mixture.parameters())
+        try:
+            losses = [
+                super(OnlineTrainer, self).compute_loss(model, {**inputs, "advantages": column.nan_to_num()})
+                if not column.isnan().all()
+                else None
+                for column in advantages.T
+            ]
+        finally:
+            self._shared_forward = None
+        adapters = self.policy.mixture.parameters()
+        loss, conflict = self.aggregation.loss(losses, adapters)
+        if not loss.requires_grad:  # no reward is known: a step of zero, as without aggregation
+            loss = loss + sum((0.0 * p).sum() for p in adapters if p.requires_grad)
         for name, value in conflict.metrics(self.reward.objectives).items():
             self._metrics["train"][name].append(value)
         return loss
@@ -341,7 +368,20 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
 
     def describe(self) -> dict[str, Any]:
         """What `steer.json` and the model card say of the training."""
-        return super().describe() | {"completions_per_step": self.args.generation_batch_size}
+        known = super().describe() | {"completions_per_step": self.args.generation_batch_size}
+        if self.policy.conditioning.kind != "adapter_mixture":
+            known["conditioning"] = self.policy.conditioning.kind
+        if not isinstance(self.scalarizer, Linear):
+            known["scalarizer"] = type(self.scalarizer).__name__
+        if self.aggregation is not None:
+            known["gradient_aggregation"] = self.aggregation.name
+        if self.sampler.fixed is not None and not self.args.preference:
+            known["preferences"] = "none: the scalarizer weighs the objectives"
+        return known
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        with adapters_saved_alone(self.policy):
+            super()._save(output_dir, state_dict)
 
 
 def _scalarized(completions: Sequence[Any], **kwargs: Any) -> list[float]:

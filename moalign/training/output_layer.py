@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from frontier.realize.adapters import SteerableLinear
+from moalign.conditioning.adapter_mixture import quiet_about_tied_layers
 from moalign.policy import SteerablePolicy
 
 
@@ -26,9 +28,24 @@ def hidden_adapter_on_output_layer(policy: SteerablePolicy) -> Iterator[None]:
         return
     base.get_output_embeddings = lambda: head.base_layer
     try:
-        yield
+        with quiet_about_tied_layers():
+            yield
     finally:
         del base.get_output_embeddings
+
+
+@contextlib.contextmanager
+def adapters_saved_alone(policy: SteerablePolicy) -> Iterator[None]:
+    """Let PEFT save nothing but adapters.
+
+    Left to itself it adds the base's embeddings where the output layer carries an adapter, and asks the hub for the base's configuration otherwise.
+    """
+    model: Any = policy.model
+    model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+    try:
+        yield
+    finally:
+        del model.save_pretrained
 
 
 def full_log_probs(model: nn.Module, ids: Tensor, mask: Tensor, keep: int, temperature: float) -> tuple[Tensor, Tensor]:

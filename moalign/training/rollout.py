@@ -1,15 +1,21 @@
 """Which preference each row of a rollout batch is generated, rewarded and held to the reference by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from frontier.errors import InputError
+from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_sampling import dirichlet_weights
+from moalign.scalarize.base import Scalarizer
+from moalign.scalarize.gradient_aggregation import GradientAggregation
+from moalign.scalarize.linear import Linear
 from moalign.training.steering_config import SteeringConfig
 
 
@@ -36,6 +42,12 @@ class RolloutRows:
     def mixture_weights(self) -> Tensor:
         """What the adapters are mixed with: (1 − α) w, so that α pulls the policy's weights back to the reference's."""
         return (1 - self.alpha).unsqueeze(1) * self.weights
+
+    def log_ratio(self) -> Tensor:
+        """`[B, T]` log π_w − log π_ref of every token, once both were scored."""
+        assert self.log_probs is not None
+        assert self.reference_log_probs is not None
+        return self.log_probs - self.reference_log_probs
 
     def rows(self, start: int, stop: int) -> "RolloutRows":
         """The preferences of one process's rows."""
@@ -140,3 +152,106 @@ def leave_one_out(rewards: Tensor, group_size: int) -> Tensor:
     baseline = (groups.nansum(1, keepdim=True) - groups) / others
     advantages = (groups - baseline).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).view_as(rewards)
     return advantages.masked_fill(rewards.isnan().all(0), torch.nan)
+
+
+def check_group_size(scalarizer: Scalarizer, args: Any, evaluates: bool) -> None:
+    """A scalarizer that compares the completions of a prompt has to know how many there are.
+
+    Args:
+        scalarizer (`Scalarizer`): one that compares has a `group_size`.
+        args (`RLOOConfig`): `num_generations` and `num_generations_eval`.
+        evaluates (`bool`): there is a data set for evaluation.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    size = getattr(scalarizer, "group_size", None)
+    sizes = {"num_generations": args.num_generations}
+    if evaluates:
+        sizes["num_generations_eval"] = args.num_generations_eval or args.num_generations
+    for name, found in sizes.items():
+        if size is not None and size != found:
+            raise InputError(
+                f"{type(scalarizer).__name__} compares groups of {size} completions, but {name} is {found}: they must be equal"
+            )
+
+
+def reward_figures(objectives: Sequence[str], weights: Tensor, rewards: Tensor, group_size: int) -> dict[str, float]:
+    """What the log says of a batch's rewards beside their means.
+
+    Args:
+        objectives (`Sequence[str]`): the K names.
+        weights (`Tensor`): `[B, K]`, the same in every row of a prompt group.
+        rewards (`Tensor`): `[B, K]`, NaN = not known.
+        group_size (`int`): rows per prompt.
+
+    Returns:
+        `dict[str, float]`: `missing/OBJECTIVE`, the share of rows without that reward; `steering/OBJECTIVE`, Spearman between $w_k$ and $r_k$ over the prompt groups, and
+        `steering_error`, 1 minus its mean over objectives, where weights and rewards vary.
+    """
+    figures = {f"missing/{name}": float(rewards[:, k].isnan().float().mean()) for k, name in enumerate(objectives)}
+    asked = weights[::group_size].cpu()
+    got = rewards.view(-1, group_size, rewards.shape[1]).nanmean(1).cpu()
+    correlations = []
+    for k, name in enumerate(objectives):
+        # Not by their deviation: equal numbers leave one of a few ulps.
+        if len(asked) > 2 and all(column.min() < column.max() for column in (asked[:, k], got[:, k])):
+            correlations.append(float(spearmanr(asked[:, k], got[:, k]).statistic))
+            figures[f"steering/{name}"] = correlations[-1]
+    if correlations:
+        figures["steering_error"] = 1 - sum(correlations) / len(correlations)
+    return figures
+
+
+class _Steered(AbstractContextManager[None]):
+    """The policy under these weights, as often as it is entered: every objective's gradient recomputes the forward that they share."""
+
+    def __init__(self, policy: SteerablePolicy, weights: Tensor) -> None:
+        self._policy = policy
+        self._weights = weights
+        self._open: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        self._open.append(self._policy.steer_rows(self._weights))
+        self._open[-1].__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.pop().__exit__(*error)
+
+
+def keep_checkpoint_context(policy: SteerablePolicy, weights: Callable[[], Tensor | None]) -> None:
+    """Make gradient checkpointing recompute a forward under its own weights, however it is turned on.
+
+    TRL turns it off to generate, and on again with settings of its own.
+
+    Args:
+        policy (`SteerablePolicy`): its model's `gradient_checkpointing_enable` is replaced.
+        weights: gives the `[B, K]` weights of the forward in progress.
+    """
+    model: Any = policy.model
+    enable = model.gradient_checkpointing_enable
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        rows = weights()
+        return nullcontext(), nullcontext() if rows is None else _Steered(policy, rows)
+
+    options = {"use_reentrant": False, "context_fn": contexts}
+    model.gradient_checkpointing_enable = lambda *_, **__: enable(gradient_checkpointing_kwargs=options)
+
+
+def make_aggregation(args: Any, scalarizer: Scalarizer) -> GradientAggregation | None:
+    """The gradient aggregation that an online learner's settings ask for.
+
+    Raises:
+        InputError: an unknown name, or settings that act on one combined reward.
+    """
+    if args.gradient_aggregation is None:
+        return None
+    if not isinstance(scalarizer, Linear):
+        raise InputError(
+            f"gradient_aggregation combines the objectives' gradients, so no other scalarizer can: found {type(scalarizer).__name__}"
+        )
+    for name in ("normalize_advantages", "reward_clip_range"):
+        if getattr(args, name):
+            raise InputError(f"{name} acts on one combined reward: it does not go with gradient_aggregation")
+    return GradientAggregation(args.gradient_aggregation)

@@ -29,7 +29,7 @@ def starting_policy(
         tokenizer (`PreTrainedTokenizerBase`, *optional*): the base's own by default.
 
     Raises:
-        InputError: the policy's objectives or its conditioning are others, the model already carries adapters or cannot be loaded.
+        InputError: the policy's objectives or its conditioning are others, it lacks the shared adapter that is asked for, the model already carries adapters or cannot be loaded.
     """
     if isinstance(model, SteerablePolicy):
         if tuple(model.objectives) != tuple(objectives):
@@ -41,6 +41,11 @@ def starting_policy(
             raise InputError(
                 f"conditioning is {config.conditioning}, but the policy to train further is told its preference by {model.conditioning.kind}"
             )
+        if config.shared_target_modules is not None and SHARED not in model.conditioning.adapters:
+            raise InputError(
+                "the settings ask for a shared adapter, but the policy to train further has none: "
+                f"its adapters are {', '.join(model.conditioning.adapters)}"
+            )
         return model
     if isinstance(model, PeftModel):
         raise InputError("the model already carries adapters: load it as a SteerablePolicy to train it further")
@@ -50,7 +55,7 @@ def starting_policy(
         tokenizer = load_tokenizer(base.config.name_or_path)
     conditioning = config.make_conditioning(tuple(objectives))
     adapters = {name: config.lora_config(base) for name in conditioning.adapters}
-    if SHARED in adapters and SHARED not in objectives:
+    if config.shared_target_modules is not None:
         adapters[SHARED] = config.lora_config(base, config.shared_target_modules)
     peft_model = add_adapters(base, adapters, seed)
     return SteerablePolicy(peft_model, tokenizer, objectives, conditioning=conditioning)

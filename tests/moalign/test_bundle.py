@@ -77,3 +77,31 @@ def test_local_bases_are_named_relative_to_the_bundle(tmp_path):
     (tmp_path / "base").mkdir()
     assert portable_location(str(tmp_path / "base"), tmp_path / "runs" / "x") == "../../base"
     assert portable_location("org/model", tmp_path) == "org/model"
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "adapters", "mixing"),
+    [
+        (None, ("helpful", "brief"), "sum_k w_k"),
+        (
+            {"kind": "adapter_mixture", "adapters": ["helpful", "brief", "shared"], "shared": True},
+            ("helpful", "brief", "shared"),
+            "'shared' is added at the sum",
+        ),
+        ({"kind": "prompt", "adapters": ["policy"], "style": "dpa"}, ("policy",), "told in the prompt"),
+        ({"kind": "none", "adapters": ["policy"]}, ("policy",), "the same at every preference"),
+    ],
+)
+def test_the_conditioning_says_which_folders_count_and_how_they_mix(tmp_path, conditioning, adapters, mixing):
+    for name in (*adapters, "unrelated"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(name)
+    write_manifest(tmp_path, Manifest(("helpful", "brief"), BaseModel("some/model", "d1"), conditioning=conditioning))
+    assert mixing in json.loads((tmp_path / "steer.json").read_text())["mixing"]
+    manifest = read_manifest(tmp_path)
+    assert manifest.adapters == adapters
+    assert manifest.conditioning == conditioning
+    assert sorted(manifest.files) == sorted(f"{name}/adapter_config.json" for name in adapters)
+    (tmp_path / adapters[-1] / "adapter_config.json").write_text("x")
+    with pytest.raises(InputError, match=f"'{adapters[-1]}/adapter_config.json' was altered"):
+        read_manifest(tmp_path)

@@ -36,6 +36,36 @@ def test_names_what_can_be_traded():
     assert "`../base` + Σ w_k · s_k · B_k · A_k" in card
 
 
+def test_a_shared_adapter_is_told():
+    card = model_card(manifest(conditioning={"kind": "adapter_mixture", "shared": True}))
+    assert (
+        "`../base` + Σ w_k · (s_k · B_k · A_k + s · B · A): one plain PEFT LoRA per objective in this folder, and one, `shared`,"
+        in card
+    )
+
+
+def test_a_prompted_policy_shows_what_it_reads():
+    card = model_card(manifest(conditioning={"kind": "prompt", "style": "plain"}))
+    assert "reads at the head of its prompt" in card
+    assert "In the example below it reads `helpful=90 brief=10`." in card
+    assert '"helpful=0.9,brief=0.1"' in card
+    assert "one plain PEFT LoRA, the folder `policy`." in card
+    assert "per objective" not in card
+    assert "weighted rating = helpful*90 + brief*10`" in model_card(
+        manifest(conditioning={"kind": "prompt", "style": "dpa"})
+    )
+
+
+def test_an_unconditioned_policy_does_not_claim_to_be_steerable():
+    card = model_card(manifest(conditioning={"kind": "none"}))
+    assert "it answers alike whatever weights a request" in card
+    assert "one plain PEFT LoRA, the folder `policy`." in card
+    tags = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)[1])["tags"]
+    assert tags == ["moalign", "multi-objective", "peft", "lora"]
+    assert "steerable policy" not in card
+    assert "every trade-off" not in card
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 9, 10, 12])
 def test_the_example_is_a_valid_preference(k):
     names = [f"o{i}" for i in range(k)]

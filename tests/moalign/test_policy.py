@@ -215,3 +215,95 @@ def test_a_bundle_is_no_base(policy, bundle, plain_adapters):
         SteerablePolicy.from_pretrained(bundle, adapters=plain_adapters)
     with pytest.raises(InputError, match="adapters is empty"):
         SteerablePolicy.from_pretrained(bundle, adapters={})
+
+
+KINDS = {
+    "adapter_mixture": {},
+    "attention": {"conditioned": "attention"},
+    "logits": {"conditioned": "logits"},
+    "prompt": {"conditioning": "prompt"},
+    "dpa": {"conditioning": "prompt", "prompt_style": "dpa"},
+    "none": {"conditioning": "none"},
+}
+MIXED = ["helpful=1.0", "helpful=0.3,brief=0.7", None]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def conditioned(request, quick, tiny_base):
+    return quick.policy(tiny_base, size=0.6, **KINDS[request.param])
+
+
+def test_every_conditioning_comes_back_from_its_bundle(conditioned, tmp_path):
+    conditioned.save_pretrained(tmp_path / "bundle")
+    again = SteerablePolicy.from_pretrained(tmp_path / "bundle")
+    assert again.conditioning.to_json() == conditioned.conditioning.to_json()
+    assert again.generate(PROMPTS, MIXED, **GREEDY) == conditioned.generate(PROMPTS, MIXED, **GREEDY)
+    scores = conditioned.log_probs(PROMPTS, COMPLETIONS, MIXED)
+    assert torch.equal(again.log_probs(PROMPTS, COMPLETIONS, MIXED), scores)
+    reference = conditioned.log_probs(PROMPTS, COMPLETIONS, None)
+    assert_close(scores[2:], reference[2:], atol=1e-5, rtol=1e-6)
+    assert (scores[:2] - reference[:2]).abs().min() > 1e-3
+    folders = {p.name for p in (tmp_path / "bundle").iterdir() if p.is_dir()}
+    assert folders == set(conditioned.conditioning.adapters)
+
+
+def test_every_conditioning_is_served(conditioned):
+    """The engine answers rows of several preferences in one batch as the policy answers them alone."""
+    from moalign.serving.engine import Engine
+    from moalign.serving.schemas import CompletionBody
+    from moalign.serving.service import Limits, Service
+
+    expected = [conditioned.generate([p], w, **GREEDY)[0] for p, w in zip(PROMPTS, MIXED[:2], strict=False)]
+    with Engine(conditioned, max_batch_size=4) as engine:
+        service = Service("tiny", Limits(), {})
+        service.engine = engine
+        requests = []
+        for prompt, preference in zip(PROMPTS, MIXED[:2], strict=False):
+            body = CompletionBody(prompt=prompt, max_tokens=8, temperature=0.0)
+            requests += service.requests(body, [prompt], Preference.parse(preference))
+        answers = engine.generate(requests)
+    served = [conditioned.tokenizer.decode(list(a.token_ids), skip_special_tokens=True) for [a] in answers]
+    assert served == expected
+
+
+def test_every_conditioning_is_exported_exactly_or_refused(conditioned, tiny_base, tmp_path):
+    ids = torch.tensor([[1, 5, 6, 7]])
+    preference = "helpful=0.3,brief=0.7"
+    if conditioned.conditioning.kind == "prompt":
+        for kind in ("lora", "merged"):
+            with pytest.raises(InputError, match=r"reads its preference in the prompt.*export its adapter 'policy'"):
+                conditioned.export(preference, tmp_path / kind, kind=kind)
+        assert list(tmp_path.iterdir()) == []
+        return
+    with conditioned.steer(preference) as model, torch.no_grad():
+        expected = model(ids).logits
+    conditioned.export(preference, tmp_path / "merged", kind="merged")
+    conditioned.export(preference, tmp_path / "lora", kind="lora")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    lora = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), tmp_path / "lora").eval()
+    with torch.no_grad():
+        assert_close(merged(ids).logits, expected, atol=5e-5, rtol=1e-4)
+        assert_close(lora(ids).logits, expected, atol=5e-5, rtol=1e-4)
+
+
+def test_a_prompted_policy_is_measured_against_the_plain_prompt(quick, tiny_base):
+    from moalign.evaluation import measure_front, sample
+
+    policy = quick.policy(tiny_base, conditioning="prompt")
+    weights = policy.weights(["helpful=1.0", "brief=1.0", None], 3)
+    got = sample(policy, quick.reward, PROMPTS, weights, max_new_tokens=6, temperature=1.0)
+    ids = policy.generate_ids(
+        policy.encode(PROMPTS, weights), weights, seed=0, max_new_tokens=6, do_sample=True, top_k=0, top_p=1.0
+    )
+    assert got.completions == policy.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    with torch.no_grad():
+        own = policy.token_log_probs(policy.encode(PROMPTS, weights), ids, weights)[0].sum(1)
+        plain = policy.token_log_probs(policy.encode(PROMPTS), ids, 0 * weights)[0].sum(1)
+    assert_close(got.log_ratio, own - plain, atol=1e-4, rtol=1e-4)
+    assert_close(got.reference_log_probs, plain, atol=1e-4, rtol=1e-4)
+    assert got.log_ratio[2].abs() < 1e-4
+    assert_close(got.rewards, quick.reward.score(PROMPTS, got.completions))
+    preferences = [Preference.only(name) for name in policy.objectives]
+    front = measure_front(policy, quick.reward, PROMPTS, preferences, max_new_tokens=6, progress=False)
+    assert [point.preference for point in front.points] == [p.to_json() for p in preferences]
+    assert abs(front.reference_policy.kl) < 1e-4

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from peft import LoraConfig
@@ -5,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
-from moalign.conditioning.adapter_mixture import add_adapters, check_objective_names
+from moalign.conditioning.adapter_mixture import MixtureConditioning, add_adapters, check_objective_names
 from moalign.loading import load_base
 
 IDS = torch.tensor([[1, 5, 6, 7]])
@@ -52,3 +54,25 @@ def test_refuses_names_that_cannot_be_adapters(names, message):
 def test_a_base_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="cannot load the base model"):
         load_base(tmp_path / "nothing")
+
+
+def test_a_shared_adapter_counts_with_the_sum_of_the_weights():
+    conditioning = MixtureConditioning(("helpful", "brief"), shared=True)
+    assert conditioning.adapters == ("helpful", "brief", "shared")
+    weights = torch.tensor([[0.25, 0.75], [1.0, 0.0], [0.125, 0.375], [0.0, 0.0]])
+    assert conditioning.mixing(weights).tolist() == [[0.25, 0.75, 1], [1, 0, 1], [0.125, 0.375, 0.5], [0, 0, 0]]
+    assert torch.equal(MixtureConditioning(("helpful", "brief")).mixing(weights), weights)
+
+
+def test_an_objective_cannot_be_called_like_the_shared_adapter():
+    with pytest.raises(InputError, match="objective 'shared' has the name of the shared adapter"):
+        MixtureConditioning(("shared", "brief"), shared=True)
+    assert MixtureConditioning(("shared", "brief")).adapters == ("shared", "brief")
+
+
+def test_an_adapter_on_a_tied_output_layer_is_no_cause_for_alarm(tiny_base):
+    config = LoraConfig(r=1, target_modules=["lm_head"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        add_adapters(load_base(tiny_base), dict.fromkeys(["helpful", "brief"], config))
+    assert not [w for w in caught if "tie" in str(w.message)]

@@ -10,11 +10,11 @@ from trl import RLOOConfig, RLOOTrainer
 
 from frontier.errors import InputError
 from moalign.conditioning.adapter_mixture import add_adapters
+from moalign.loading import load_tokenizer
 from moalign.methods.clp import CLPConfig, CLPTrainer
 from moalign.methods.rewarded_soups import train_rewarded_soups
 from moalign.policy import SteerablePolicy
 from moalign.training.online import OnlineTrainer
-from moalign.training.rollout import PreferenceSampler
 from reward_heads import FunctionReward, Normalizer
 
 PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
@@ -139,37 +139,6 @@ def test_a_vertex_trains_its_own_adapter_alone(tiny_base, tmp_path):
     assert any(not torch.equal(value, before[name]) for name, value in after.items() if ".helpful." in name)
 
 
-def test_rows_of_a_group_share_a_preference_that_differs_between_groups(trained):
-    rows = PreferenceSampler(("helpful", "brief"), seed=1).sample(groups=3, group_size=4)
-    assert rows.weights.shape == (12, 2)
-    assert_close(rows.weights.sum(1), torch.ones(12))
-    for group in rows.weights.view(3, 4, 2):
-        assert torch.equal(group, group[:1].expand(4, -1))
-    assert len(rows.weights.unique(dim=0)) == 3
-    assert torch.equal(rows.mixture_weights, rows.weights)
-
-
-def test_sampler_goes_on_from_its_state():
-    sampler = PreferenceSampler(("helpful", "brief"), alpha_range=(0.1, 0.9), seed=1)
-    sampler.sample(2, 2)
-    state = sampler.state()
-    expected = sampler.sample(2, 2)
-    again = PreferenceSampler(("helpful", "brief"), alpha_range=(0.1, 0.9), seed=7)
-    again.restore(state)
-    got = again.sample(2, 2)
-    assert torch.equal(got.weights, expected.weights)
-    assert torch.equal(got.alpha, expected.alpha)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"concentration": 0.0}, {"alpha_range": (0.0, 0.5)}, {"alpha_range": (0.6, 0.5)}, {"alpha_range": (0.5, 1.0)}],
-)
-def test_sampler_refuses(options):
-    with pytest.raises(InputError):
-        PreferenceSampler(("helpful",), **options)
-
-
 def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
     """Advantages, recomputed by hand from (1 − α) w·r − α (log π − log π_ref), for rows of different α."""
     config = settings(
@@ -178,11 +147,9 @@ def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
     policy = SteerablePolicy(
         add_adapters(
             AutoModelForCausalLM.from_pretrained(tiny_base),
-            dict.fromkeys(
-                REWARD.objectives, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
-            ),
+            dict.fromkeys(REWARD.objectives, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)),
         ),
-        _tokenizer(tiny_base),
+        load_tokenizer(tiny_base),
         REWARD.objectives,
     )
     trainer = CLPTrainer(policy, REWARD, config, PROMPTS)
@@ -207,12 +174,8 @@ def test_kl_mixing_holds_each_row_to_its_own_alpha(tiny_base, tmp_path):
     assert_close(output["advantages"], expected.flatten(), atol=1e-4, rtol=1e-4)
     assert_close(output["steering_weights"], (1 - rows.alpha)[:, None] * rows.weights)
     assert rows.alpha.unique().numel() == 2
-
-
-def _tokenizer(folder):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokens = sum(len(ids) for ids in seen["ids"])  # the divergence itself, though the penalty is alpha times it
+    assert trainer._metrics["train"]["kl"] == [pytest.approx(float((own - reference).sum()) / tokens, abs=1e-4)]
 
 
 def test_rewards_are_normalised_by_the_reference_policy(trained):
@@ -278,6 +241,76 @@ def test_missing_rewards_leave_rows_out(tiny_base, tmp_path):
     output = trainer._generate_and_score_completions([{"prompt": p} for p in ("a b", "c d e") for _ in range(4)])
     assert torch.equal(output["advantages"][:4], torch.zeros(4))
     assert output["advantages"][4:].abs().sum() > 0
+
+
+def test_an_objective_that_nobody_scores_is_left_out_and_logged(quick, tiny_base, tmp_path):
+    """Linear gives its weight to the others, so training goes on as for them alone."""
+    silent = FunctionReward({"helpful": quick.helpful, "brief": lambda p, c: None})
+    options = {"preference": "helpful=0.5,brief=0.5", **quick.sgd}
+    trainer = CLPTrainer(str(tiny_base), silent, quick.settings(tmp_path / "silent", **options), quick.prompts)
+    trainer.train()
+    log = quick.metrics(tmp_path / "silent")
+    assert [(line["missing/helpful"], line["missing/brief"]) for line in log] == [(0, 1), (0, 1)]
+    assert log[0]["rewards/brief/mean"] is None
+    constant = FunctionReward({"helpful": quick.helpful, "brief": quick.helpful})
+    other = CLPTrainer(str(tiny_base), constant, quick.settings(tmp_path / "both", **options), quick.prompts)
+    other.train()
+    for name, value in parameters(other).items():
+        assert_close(parameters(trainer)[name], value, atol=1e-5, rtol=1e-4)
+    config = quick.settings(tmp_path / "normal", normalize_rewards=True, normalizer_samples=8)
+    with pytest.raises(InputError, match="brief"):
+        CLPTrainer(str(tiny_base), silent, config, quick.prompts).train()
+
+
+CONVERSATIONS = [
+    [{"role": "system", "content": "short"}, {"role": "user", "content": "a b"}],
+    [{"role": "user", "content": "c"}],
+]
+
+
+@pytest.mark.parametrize("prompts", [["a b", "c d e"], CONVERSATIONS], ids=["texts", "conversations"])
+@pytest.mark.parametrize("style", ["plain", "dpa"])
+def test_a_prompted_policy_is_rewarded_and_held_to_the_reference_on_the_plain_prompt(
+    quick, tiny_base, tmp_path, prompts, style
+):
+    options = {"conditioning": "prompt", "prompt_style": style}
+    policy = quick.policy(tiny_base, **options)
+    config = quick.settings(tmp_path, beta=0.3, **options)
+    trainer = CLPTrainer(policy, quick.reward, config, Dataset.from_dict({"prompt": prompts}))
+    seen = {}
+    generate, calculate = trainer._generate_single_turn, trainer._calculate_rewards
+    score = trainer.reward_funcs[0]
+
+    def spy_generate(prompt_ids, *args):
+        seen.update(read=prompt_ids, weights=trainer._rows().weights)
+        return generate(prompt_ids, *args)
+
+    def spy_score(prompts, completions, **kwargs):
+        seen.update(judged=prompts)
+        return score(prompts=prompts, completions=completions, **kwargs)
+
+    def spy_calculate(inputs, told, completions, ids):
+        seen.update(ids=ids, texts=completions)
+        return calculate(inputs, told, completions, ids)
+
+    trainer._generate_single_turn, trainer._calculate_rewards = spy_generate, spy_calculate
+    trainer.reward_funcs[0] = spy_score
+    trainer.model.train()
+    plain = [p for p in prompts for _ in range(4)]
+    batch = trainer._generate_and_score_completions([{"prompt": p} for p in plain])
+    weights = seen["weights"]
+    assert seen["read"] == policy.encode(policy.conditioning.prompts(plain, weights)) != policy.encode(plain)
+    assert seen["judged"] == plain
+    with torch.no_grad():
+        own = policy.token_log_probs(policy.encode(plain, weights), seen["ids"], weights)[0].sum(1)
+        reference = policy.token_log_probs(policy.encode(plain), seen["ids"], torch.zeros_like(weights))[0].sum(1)
+    texts = [c if isinstance(c, str) else c[0]["content"] for c in seen["texts"]]
+    value = (weights * quick.reward.score(["x"] * 8, texts)).sum(1) - 0.3 * (own - reference)
+    groups = value.view(2, 4)
+    assert_close(
+        batch["advantages"], (groups - (groups.sum(1, keepdim=True) - groups) / 3).flatten(), atol=1e-4, rtol=1e-4
+    )
+    assert_close(batch["old_logps"], own, atol=1e-4, rtol=1e-4)
 
 
 def test_infinite_rewards_stop_with_the_objective_named(tiny_base, tmp_path):
@@ -346,6 +379,15 @@ def test_refusals(tiny_base, tmp_path):
         CLPTrainer(str(tiny_base), REWARD, settings(tmp_path), Dataset.from_dict({"text": ["a"]}))
     with pytest.raises(InputError, match="did you mean 'helpful'"):
         CLPTrainer(str(tiny_base), REWARD, settings(tmp_path, preference="helpfull=1.0"), PROMPTS)
+    for conditioning in ("prompt", "none"):
+        config = settings(tmp_path, conditioning=conditioning, kl_mixing=True, preference="helpful=1.0")
+        with pytest.raises(InputError, match=f"kl_mixing scales mixed weights.*found {conditioning}"):
+            CLPTrainer(str(tiny_base), REWARD, config, PROMPTS)
+    for preference in ("helpful=0.9,brief=0.3", "helpful=1.5,brief=-0.5"):
+        with pytest.raises(InputError, match=r"1\.2|negative"):
+            CLPTrainer(str(tiny_base), REWARD, settings(tmp_path, preference=preference), PROMPTS)
+    with pytest.raises(InputError, match="unknown adapter 'breif': did you mean 'brief'"):
+        OnlineTrainer(str(tiny_base), REWARD, settings(tmp_path), PROMPTS, adapters=["breif"])
     with pytest.raises(InputError, match="cannot load the base model"):
         CLPTrainer(str(tmp_path / "nothing"), REWARD, settings(tmp_path), PROMPTS)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_base), LoraConfig(r=2, target_modules=["q_proj"]))
