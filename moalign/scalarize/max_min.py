@@ -24,11 +24,12 @@ class MaxMin(StatefulScalarizer):
     The signal of a row is $\sum_u \omega_u (r_u - \mathrm{anchor}_u) / \mathrm{scale}_u$; $\omega$ moves by `update`, after each batch:
 
     - `exponentiated`: $\omega_u \propto \omega_u \exp(-\eta F_u)$. By duality the max-min optimum is linear training at the worst-case weights, which $\omega$ approaches; it is an
-      interpretable output. Its limit $\eta \to \infty$ is the argmin.
+      interpretable output. Its limit $\eta \to \infty$ is the argmin. A policy follows its weights with a delay, so that these alone swing around their goal; in use are
+      $\omega_u \exp(-k_P F_u)$, normalised, which damps that.
     - `argmin`: all weight on the group with the smallest $F_u$, as in the paper (of several equal ones, the first). It chatters between groups that are level.
     - `softmin`: $\omega = \mathrm{softmax}(-F/\tau)$, the gradient of $-\tau \log \frac1U \sum_u \exp(-F_u/\tau)$; no memory.
 
-    Deviations from the paper: the exponentiated and the smooth form, and the anchor. State is held in Python floats, so it is the same on every device and survives JSON bit by bit.
+    Deviations from the paper: the exponentiated form with its damping, the smooth form, and the anchor. State is held in Python floats, so it is the same on every device and survives JSON bit by bit.
 
     Args:
         groups (`Sequence[str]`): U names, in the order of the rewards' last dimension.
@@ -36,6 +37,7 @@ class MaxMin(StatefulScalarizer):
         rate (`float`, *optional*, defaults to 0.1): $\eta > 0$, of `exponentiated`.
         temperature (`float`, *optional*, defaults to 0.1): $\tau > 0$, of `softmin` and of [`soft_min`].
         anchor, scale (`Sequence[float]`, *optional*): U numbers each, in reward units, `scale` positive. Default: 0 and 1, for rewards that a normaliser has anchored already.
+        proportional (`float`, *optional*, defaults to 0.0): $k_P$, of `exponentiated`, per reward unit.
         floor (`float`, *optional*, defaults to 1e-4): the least weight of a group under `exponentiated`. Without it a group that was well off for long can no longer recover in time.
 
     Raises:
@@ -51,6 +53,7 @@ class MaxMin(StatefulScalarizer):
         anchor: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
         floor: float = 1e-4,
+        proportional: float = 0.0,
     ) -> None:
         self.groups = tuple(groups)
         n = len(self.groups)
@@ -61,14 +64,18 @@ class MaxMin(StatefulScalarizer):
         for what, value in (("rate", rate), ("temperature", temperature)):
             if not 0 < value < math.inf:
                 raise InputError(f"{what} must be positive, found {value}")
+        if not 0 <= proportional < math.inf:
+            raise InputError(f"proportional must be at least 0, found {proportional}")
         if not 0 <= floor < 1 / n:
             raise InputError(f"floor must be at least 0 and less than 1 / {n} groups, found {floor}")
         self.mode, self.rate, self.temperature, self.floor = mode, rate, temperature, floor
+        self.proportional = proportional
         self.anchor = self._vector("anchor", anchor, 0.0)
         self.scale = self._vector("scale", scale, 1.0)
         if min(self.scale) <= 0:
             raise InputError(f"scale must be positive, found {list(self.scale)}")
         self.weights: tuple[float, ...] = (1 / n,) * n
+        self._undamped = self.weights
         self.updates = 0
         self._sums = [0.0] * n
 
@@ -117,17 +124,13 @@ class MaxMin(StatefulScalarizer):
             InputError: as `anchored`.
         """
         values = self.anchored(group_means)
-        known = [u for u, value in enumerate(values) if not math.isnan(value)]
-        if known:
-            remembers = self.mode == "exponentiated"
-            moved = self._moved([values[u] for u in known], [self.weights[u] for u in known])
-            mass = math.fsum(self.weights[u] for u in known) if remembers else 1.0
-            weights = list(self.weights) if remembers else [0.0] * len(self.groups)
-            for u, weight in zip(known, moved, strict=True):
-                weights[u] = mass * weight
-            if remembers:
-                weights = _at_least(weights, self.floor)
-            self.weights = tuple(weights)
+        if not all(math.isnan(value) for value in values):
+            if self.mode == "exponentiated":
+                self._undamped = self._exponentiated(values, self._undamped, self.rate)
+                # The damping starts from the same weights every time, so that it leaves no trace in them.
+                self.weights = self._exponentiated(values, self._undamped, self.proportional)
+            else:
+                self.weights = self._undamped = self._forgetful(values)
         self.updates += 1
         self._sums = [total + weight for total, weight in zip(self._sums, self.weights, strict=True)]
         return self.weights
@@ -163,6 +166,7 @@ class MaxMin(StatefulScalarizer):
         return {
             "groups": list(self.groups),
             "weights": list(self.weights),
+            "undamped": list(self._undamped),
             "sums": list(self._sums),
             "updates": self.updates,
         }
@@ -178,23 +182,34 @@ class MaxMin(StatefulScalarizer):
                 f"the checkpoint is for the groups {', '.join(state['groups'])}, this run has {', '.join(self.groups)}"
             )
         self.weights = tuple(float(weight) for weight in state["weights"])
+        self._undamped = tuple(float(weight) for weight in state["undamped"])
         self._sums = [float(total) for total in state["sums"]]
         self.updates = int(state["updates"])
 
-    def _moved(self, values: list[float], weights: list[float]) -> list[float]:
-        """The new weights of groups with known values, summing to 1."""
-        lowest = min(values)
+    def _exponentiated(self, values: Sequence[float], weights: Sequence[float], rate: float) -> tuple[float, ...]:
+        """The weights of groups with known values, times exp(-rate · value); together they keep what they had."""
+        known = [u for u, value in enumerate(values) if not math.isnan(value)]
+        if not known or rate == 0:
+            return tuple(weights)
+        lowest = min(values[u] for u in known)
+        # Relative to the lowest value, so that no exponent is positive. A weight of exactly 0 stays 0, as the formula says.
+        moved = [weights[u] * math.exp(rate * (lowest - values[u])) for u in known]
+        if math.fsum(moved) == 0:
+            # All of the weight sat on groups that were just scaled to nothing (a huge rate): the worst group takes it.
+            moved = [float(values[u] == lowest) for u in known]
+        mass = math.fsum(weights[u] for u in known)
+        result = list(weights)
+        for u, weight in zip(known, _normalised(moved), strict=True):
+            result[u] = mass * weight
+        return tuple(_at_least(result, self.floor))
+
+    def _forgetful(self, values: Sequence[float]) -> tuple[float, ...]:
+        """The weights of the modes without memory; a group without a value has none."""
+        lowest = min(value for value in values if not math.isnan(value))
         if self.mode == "argmin":
             first = values.index(lowest)
-            return [float(u == first) for u in range(len(values))]
-        if self.mode == "softmin":
-            return _normalised([math.exp((lowest - value) / self.temperature) for value in values])
-        # Relative to the lowest value, so that no exponent is positive. A weight of exactly 0 stays 0, as the formula says.
-        moved = [w * math.exp(self.rate * (lowest - value)) for w, value in zip(weights, values, strict=True)]
-        # All of the weight may sit on groups that were just scaled to nothing (a huge rate): then the worst group takes it.
-        return (
-            _normalised(moved) if math.fsum(moved) > 0 else [float(v == lowest) / values.count(lowest) for v in values]
-        )
+            return tuple(float(u == first) for u in range(len(values)))
+        return tuple(_normalised([0.0 if math.isnan(v) else math.exp((lowest - v) / self.temperature) for v in values]))
 
     def _vector(self, what: str, values: Sequence[float] | None, default: float) -> tuple[float, ...]:
         if values is None:

@@ -16,6 +16,7 @@ from moalign.evaluation import measure_normalizer
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
+from moalign.training.kept_forward import KeptForward
 from moalign.training.output_layer import (
     adapters_saved_alone,
     full_log_probs,
@@ -55,6 +56,13 @@ class OnlineConfig(SteeringConfig, RLOOConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": "Combine the objectives' gradients (UPGrad, MGDA, CAGrad, PCGrad, ...) instead of their rewards; the preference still weighs them."
+        },
+    )
+
+    reuse_rollout_forward: bool = field(
+        default=True,
+        metadata={
+            "help": "Train on the forward that scored the rollout where each rollout is used once (a forward less per update; its activations stay in memory meanwhile)."
         },
     )
 
@@ -136,6 +144,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         self.aggregation = make_aggregation(args, self.scalarizer)
         self._rollout: RolloutRows | None = None
         self._loss_weights: Tensor | None = None
+        self._kept = KeptForward()
         self._shared_forward: dict[str, Any] | None = None
         peft_model = self.policy.model
         # TRL copies the adapter "default" to a frozen "ref": lend it the name, then take both away again. The reference here is weight zero.
@@ -161,6 +170,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
                 "a load-balancing loss goes neither with gradient_aggregation nor with an adapter on the output layer: set router_aux_loss_coef to 0"
             )
         if args.gradient_checkpointing:
+            args.reuse_rollout_forward = False  # activations are to be recomputed, not kept
             keep_checkpoint_context(self.policy, lambda: self._loss_weights)
         self._checkpoint_activations()
         watch(self)
@@ -193,6 +203,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         )
         if self.sampler.alpha_range is not None:
             self._log_kl(output["completion_mask"])
+        self._kept.label(output)
         output["steering_weights"] = rows.mixture_weights.to(self.accelerator.device)
         if self.aggregation is not None:
             output["objective_advantages"] = self._objective_advantages(output["completion_mask"])
@@ -243,13 +254,19 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         weights = torch.zeros_like(rows.weights) if is_reference else rows.mixture_weights
         if is_reference and rows.prompts is not None:
             input_ids, attention_mask = self._plain_prompts(rows.prompts, input_ids, attention_mask, logits_to_keep)
-        chunks = []
-        for start in range(0, len(input_ids), batch_size):
-            chunk = slice(start, start + batch_size)
-            with self.policy.steer_rows(weights[chunk]):
-                ids, mask = input_ids[chunk], attention_mask[chunk]
-                chunks.append(self._log_probs(self.model, ids, mask, logits_to_keep, **kwargs)[0])
-        log_probs = torch.cat(chunks)
+        if not is_reference and KeptForward.fits(self, len(input_ids), batch_size):
+            kwargs |= {"compute_entropy": True, "compute_aux_loss": self.aux_loss_enabled}
+            with torch.enable_grad(), self.policy.steer_rows(weights):
+                whole = self._log_probs(self.model, input_ids, attention_mask, logits_to_keep, **kwargs)
+            log_probs = self._kept.keep(whole)
+        else:
+            chunks = []
+            for start in range(0, len(input_ids), batch_size):
+                chunk = slice(start, start + batch_size)
+                with self.policy.steer_rows(weights[chunk]):
+                    ids, mask = input_ids[chunk], attention_mask[chunk]
+                    chunks.append(self._log_probs(self.model, ids, mask, logits_to_keep, **kwargs)[0])
+            log_probs = torch.cat(chunks)
         if not is_reference:
             rows.log_probs = log_probs
             return log_probs, None, None
@@ -271,11 +288,11 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         return super()._get_per_token_logps_and_entropies(model, ids, mask, keep, **kwargs)
 
     def _loss_log_probs(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """`_log_probs`, computed once where several losses share the forward."""
+        """`_log_probs`, or what the rollout kept of them; computed once where several losses share the forward."""
         if self._shared_forward is None:
-            return self._log_probs(model, *args, **kwargs)
+            return self._kept.take() or self._log_probs(model, *args, **kwargs)
         if not self._shared_forward:
-            self._shared_forward["log_probs"] = self._log_probs(model, *args, **kwargs)
+            self._shared_forward["log_probs"] = self._kept.take() or self._log_probs(model, *args, **kwargs)
         return self._shared_forward["log_probs"]
 
     def _plain_prompts(self, prompts: list[Any], ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -321,6 +338,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         """TRL's RLOO loss, with every row under the preference that it was rolled out with."""
         inputs = dict(inputs)  # TRL keeps the batch for the other iterations over the same rollout
         self._loss_weights = weights = inputs.pop("steering_weights")
+        self._kept.unlabel(inputs)
         each = inputs.pop("objective_advantages", None)
         with self.policy.steer_rows(weights):
             if each is None or self.aggregation is None or not torch.is_grad_enabled():

@@ -106,6 +106,27 @@ def test_the_argmin_chatters_where_exponentiated_weights_settle():
     assert len(set(flips[-2:])) == 2
 
 
+def test_hand_computed_damping():
+    s = MaxMin(["a", "b"], rate=math.log(2), proportional=math.log(2))
+    assert s.update([1.0, 0.0]) == pytest.approx((1 / 5, 4 / 5))  # a's weight is halved, and halved again for now
+    assert s.update([0.0, 0.0]) == pytest.approx((1 / 3, 2 / 3))  # the second half leaves no trace
+    assert s.update([NAN, NAN]) == pytest.approx((1 / 3, 2 / 3))
+
+
+def test_damping_stops_the_swings_of_a_policy_that_follows_with_a_delay():
+    def swing(**options):
+        s, p, path = MaxMin(["a", "b"], **options), 0.5, []
+        for _ in range(150):
+            a, b = s.weights
+            p += (1 / (1 + math.exp(-(a - 2 * b) / 0.1)) - p) / 30  # a thirtieth of the way to the bandit's best policy
+            s.update([p, 2 * (1 - p)])
+            path.append(s.weights[0])
+        return max(path[75:]) - min(path[75:])
+
+    assert swing(rate=0.3) > 0.1
+    assert swing(rate=0.3, proportional=1.0) < 0.001
+
+
 def test_a_group_without_a_value_keeps_its_weight():
     s = MaxMin("abc", rate=1.0, floor=0.0)
     s.update([1.0, NAN, 0.0])
@@ -168,6 +189,7 @@ def test_extreme_values_do_not_break_the_weights():
         ({"rate": 0.0}, "rate must be positive"),
         ({"temperature": -1.0}, "temperature must be positive"),
         ({"floor": 0.5}, "floor must be"),
+        ({"proportional": -1.0}, "proportional must be at least 0"),
         ({"anchor": [0.0]}, "anchor must be 2 finite numbers"),
         ({"scale": [1.0, 0.0]}, "scale must be positive"),
     ],
