@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from moalign.data import read_pairs, read_prompts, read_ratings, read_records
     from moalign.evaluation import front_of, measure_front, measure_normalizer
     from moalign.methods.clp import CLPConfig, CLPTrainer
+    from moalign.methods.dpa import DPAConfig, DPATrainer
     from moalign.methods.lagrangian import LagrangianConfig, LagrangianTrainer
     from moalign.methods.maxmin import MaxMinConfig, MaxMinTrainer
     from moalign.methods.modpo import MODPOConfig, MODPOTrainer
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from moalign.training.direct import DirectConfig, DirectTrainer
     from moalign.training.implicit_reward import ImplicitReward
     from moalign.training.online import OnlineConfig, OnlineTrainer
+    from moalign.training.rejection import RejectionTrainer
+    from moalign.training.rejection_config import RejectionConfig
 
     __version__: str
 
@@ -50,6 +53,8 @@ _HOME = {
     "DirectConfig": "moalign.training.direct",
     "DirectTrainer": "moalign.training.direct",
     "ImplicitReward": "moalign.training.implicit_reward",
+    "DPAConfig": "moalign.methods.dpa",
+    "DPATrainer": "moalign.methods.dpa",
     "InputError": "frontier.errors",
     "LagrangianConfig": "moalign.methods.lagrangian",
     "LagrangianTrainer": "moalign.methods.lagrangian",
@@ -60,6 +65,8 @@ _HOME = {
     "OnlineConfig": "moalign.training.online",
     "OnlineTrainer": "moalign.training.online",
     "Preference": "moalign.preference",
+    "RejectionConfig": "moalign.training.rejection_config",
+    "RejectionTrainer": "moalign.training.rejection",
     "SteerablePolicy": "moalign.policy",
     "front_of": "moalign.evaluation",
     "lattice": "moalign.preference",
@@ -76,6 +83,8 @@ __all__ = [
     "CLPConfig",
     "CLPTrainer",
     "ConstraintReport",
+    "DPAConfig",
+    "DPATrainer",
     "DirectConfig",
     "DirectTrainer",
     "ImplicitReward",
@@ -89,6 +98,8 @@ __all__ = [
     "OnlineConfig",
     "OnlineTrainer",
     "Preference",
+    "RejectionConfig",
+    "RejectionTrainer",
     "SteerablePolicy",
     "__version__",
     "front_of",

@@ -35,6 +35,11 @@ METHODS = {
         "moalign.methods.clp:CLPTrainer",
         "One LoRA per objective, mixed by a preference that is sampled per prompt; one run for every trade-off (CLP, arXiv 2407.15762).",
     ),
+    "dpa": Method(
+        "moalign.methods.dpa:DPAConfig",
+        "moalign.methods.dpa:DPATrainer",
+        "One policy that is told a direction over the objectives and learns from its own best of n, round by round (DPA, arXiv 2402.18571).",
+    ),
     "rewarded_soups": Method(
         "moalign.training.online:OnlineConfig",
         "moalign.methods.rewarded_soups:train_rewarded_soups",
