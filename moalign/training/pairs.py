@@ -1,8 +1,9 @@
 """Make preference pairs ready for training, once: token ids, labels, the reference's log-probs and what each reward says of both completions."""
 
+import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -113,55 +114,56 @@ class PairTable(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
     def score_reference(self, policy: SteerablePolicy, batch_size: int, progress: bool = True) -> None:
-        """Fill in the reference's log-probs, in batches of similar length; several processes share the work."""
-        state = PartialState()
-        lengths = [len(ids.prompt) + max(len(ids.a), len(ids.b)) for ids in self.ids]
-        order = sorted(range(len(self)), key=lengths.__getitem__)
-        mine = order[state.process_index :: state.num_processes]
-        found: list[tuple[int, float, float]] = []
+        """Fill in the reference's log-probs in batches of similar length.
+
+        Each distinct completion of a prompt is scored once, however many pairs it is in; several processes share the work.
+        """
+        distinct, place = _distinct([(tuple(ids.prompt), tuple(end)) for ids in self.ids for end in (ids.a, ids.b)])
+        order = sorted(range(len(distinct)), key=lambda i: len(distinct[i][0]) + len(distinct[i][1]))
+        zero = torch.zeros(1, len(policy.objectives))
+
+        def score(some: list[int]) -> Tensor:
+            prompts, completions = ([list(distinct[i][part]) for i in some] for part in (0, 1))
+            with torch.no_grad():
+                return completion_log_probs(policy.model, policy, prompts, completions, zero).cpu()
+
         was_training = policy.model.training
         policy.model.eval()
-        for rows in _chunks(mine, batch_size, "Reference log-probs", progress):
-            ids = [self.ids[row] for row in rows]
-            prompts = [pair.prompt for pair in ids] * 2
-            completions = [pair.a for pair in ids] + [pair.b for pair in ids]
-            with torch.no_grad():
-                zero = torch.zeros(1, len(policy.objectives))
-                log_probs = completion_log_probs(policy.model, policy, prompts, completions, zero)
-            a, b = log_probs.cpu().view(2, len(rows)).tolist()
-            found += zip(rows, a, b, strict=True)
+        values = _by_processes(order, 2 * batch_size, score, "Reference log-probs", progress)
         policy.model.train(was_training)
-        for row, a, b in gather_object(found):
-            self.reference[row] = torch.tensor([a, b])
+        self.reference = values[place].view(-1, 2)
 
     def score_rewards(self, reward: VectorReward, batch_size: int, progress: bool = True) -> None:
-        """Fill in the reward differences of the reward's objectives; several processes share the work.
+        """Fill in the reward differences of the reward's objectives, scoring each distinct completion of a prompt once; several processes share the work.
 
         Raises:
             InputError: the reward returns another shape, or something infinite (the objective and the row are named).
         """
         columns = [self.objectives.index(name) for name in reward.objectives]
-        state = PartialState()
-        found: list[tuple[int, list[float]]] = []
-        for rows in _chunks(
-            range(len(self))[state.process_index :: state.num_processes], batch_size, "Rewards", progress
-        ):
-            prompts = [self.prompts[row] for row in rows] * 2
-            completions = [self.completions[row][0] for row in rows] + [self.completions[row][1] for row in rows]
-            scores = reward.score(prompts, completions)
-            expected = [2 * len(rows), len(columns)]
-            if list(scores.shape) != expected:
-                raise InputError(f"{type(reward).__name__}.score must return {expected}, found {list(scores.shape)}")
-            scores = scores.detach().to("cpu", torch.float32).view(2, len(rows), len(columns))
-            if scores.isinf().any():
-                _, row, column = scores.isinf().nonzero()[0].tolist()
+        sides = [(prompt, text) for prompt, both in zip(self.prompts, self.completions, strict=True) for text in both]
+        distinct, place = _distinct([json.dumps(side) for side in sides])
+        first = torch.full((len(distinct),), len(sides)).scatter_reduce(0, place, torch.arange(len(sides)), "amin")
+        where: list[int] = first.tolist()
+
+        def score(some: list[int]) -> Tensor:
+            asked, said = zip(*(sides[where[i]] for i in some), strict=True)
+            scores = reward.score(list(asked), list(said))
+            if list(scores.shape) != [len(some), len(columns)]:
                 raise InputError(
-                    f"reward '{reward.objectives[column]}' is infinite for a completion of pair {rows[row]}: "
+                    f"{type(reward).__name__}.score must return {[len(some), len(columns)]}, found {list(scores.shape)}"
+                )
+            scores = scores.detach().to("cpu", torch.float32)
+            if scores.isinf().any():
+                row, column = scores.isinf().nonzero()[0].tolist()
+                raise InputError(
+                    f"reward '{reward.objectives[column]}' is infinite for a completion of pair {where[some[row]] // 2}: "
                     "rewards must be finite, or NaN where unknown"
                 )
-            found += zip(rows, (scores[0] - scores[1]).tolist(), strict=True)
-        for row, values in gather_object(found):
-            self.differences[row, columns] = torch.tensor(values)
+            return scores
+
+        values = _by_processes(range(len(distinct)), 2 * batch_size, score, "Rewards", progress)
+        both = values[place].view(-1, 2, len(columns))
+        self.differences[:, columns] = both[:, 0] - both[:, 1]
 
 
 def canonical(dataset: Dataset, objectives: Sequence[str] | None = None) -> Dataset:
@@ -273,6 +275,25 @@ def _common_prefix(first: list[int], second: list[int]) -> int:
         if x != y:
             return i
     return min(len(first), len(second))
+
+
+def _distinct(keys: Sequence[Any]) -> tuple[list[Any], Tensor]:
+    """The distinct keys in the order of their first appearance, and where each key is among them."""
+    known: dict[Any, int] = {}
+    place = torch.tensor([known.setdefault(key, len(known)) for key in keys])
+    return list(known), place
+
+
+def _by_processes(
+    rows: Sequence[int], batch_size: int, score: Callable[[list[int]], Tensor], what: str, progress: bool
+) -> Tensor:
+    """`score` of batches of rows, each process taking its share: `[len(rows), ...]` in the order of the rows' numbers."""
+    state = PartialState()
+    mine = rows[state.process_index :: state.num_processes]
+    found: list[tuple[int, Any]] = []
+    for some in _chunks(mine, batch_size, what, progress):
+        found += zip(some, score(some).tolist(), strict=True)
+    return torch.tensor([value for _, value in sorted(gather_object(found))], dtype=torch.float32)
 
 
 def _chunks(rows: Sequence[int], size: int, what: str, progress: bool) -> Iterator[list[int]]:
