@@ -1,0 +1,130 @@
+"""Killed at any moment and resumed, every method ends where the uninterrupted run does: parameters and logs, bit for bit on the CPU."""
+
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from moalign.cli.methods import METHODS, find_method
+from reward_heads import FunctionReward
+
+STEPS, SAVED, KILLED = 6, 3, 5
+PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
+
+
+def vowels(prompt, completion):
+    return float(sum(word in "aeiou" for word in completion.split()))
+
+
+def brevity(prompt, completion):
+    return -float(len(completion.split()))
+
+
+REWARD = FunctionReward({"helpful": vowels, "brief": brevity})
+PAIRS = Dataset.from_list(
+    [
+        {
+            "prompt": prompt,
+            "completion_a": "a e b" if i % 2 else "b c d f",
+            "completion_b": "x y" if i % 3 else "i o u a",
+            "labels": {"helpful": [1.0, 0.0, 0.5][i % 3], "brief": [0.0, 1.0, None, 1.0][i % 4]},
+            "user": None,
+        }
+        for i, prompt in enumerate(PROMPTS["prompt"])
+    ]
+)
+ROLLOUT = {"num_generations": 4, "max_completion_length": 6}
+# What each method needs beyond what all share; a method that is not here fails the test below.
+SETTINGS = {
+    "clp": {**ROLLOUT, "kl_mixing": True},
+    "rewarded_soups": {**ROLLOUT, "max_steps": 2 * STEPS},
+    "modpo": {},
+    "dpa": {**ROLLOUT, "rounds": 3, "prompts_per_round": 16, "epochs_per_round": 1, "conditioning": "adapter_mixture"},
+    "maxmin": ROLLOUT,
+    "lagrangian": {**ROLLOUT, "constraints": ["brief>=-4"]},
+}
+
+
+class Kill(TrainerCallback):
+    """The end of the process, without any chance to tidy up."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(name, base, folder, resume=False, callbacks=()):
+    torch.set_num_threads(1)
+    method = find_method(name)
+    config_class, trainer_class = method.load()
+    config = config_class(
+        **{
+            "output_dir": str(folder),
+            "max_steps": STEPS,
+            "per_device_train_batch_size": 8,
+            "learning_rate": 1e-2,
+            "lora_r": 4,
+            "normalizer_samples": 32,
+            "logging_steps": 1,
+            "save_strategy": "steps",
+            "save_steps": SAVED,
+            "report_to": [],
+            "disable_tqdm": True,
+            "use_cpu": True,
+            **SETTINGS[name],
+        }
+    )
+    data = PAIRS if method.data == "pairs" else PROMPTS
+    if not isinstance(trainer_class, type):
+        trainer_class(base, REWARD, config, data, callbacks=list(callbacks), resume_from_checkpoint=resume)
+        return
+    trainer = trainer_class(base, REWARD, config, data, callbacks=list(callbacks))
+    trainer.train(resume_from_checkpoint=resume or None)
+
+
+def killed(name, base, folder):
+    train(name, base, folder, callbacks=[Kill()])
+
+
+def results(folder):
+    """Every adapter of every last checkpoint, and every logged line without its clock."""
+    weights = {
+        f"{path.relative_to(folder)}:{key}": tensor
+        for path in sorted(folder.glob(f"**/checkpoint-{STEPS}/*/adapter_model.safetensors"))
+        for key, tensor in load_file(path).items()
+    }
+    clock = ("time", "runtime", "per_second", "flos")
+    logs = {
+        str(path.relative_to(folder)): [
+            {key: value for key, value in json.loads(line).items() if not any(part in key for part in clock)}
+            for line in path.read_text().splitlines()
+        ]
+        for path in sorted(folder.glob("**/metrics.jsonl"))
+    }
+    return weights, logs
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_killed_and_resumed_is_as_if_nothing_had_happened(name, tiny_base, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(name, str(tiny_base), whole)
+    child = multiprocessing.get_context("spawn").Process(target=killed, args=(name, str(tiny_base), broken))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert list(broken.glob(f"**/checkpoint-{SAVED}"))
+    assert len(list(broken.glob(f"**/checkpoint-{STEPS}"))) < len(list(whole.glob(f"**/checkpoint-{STEPS}")))
+    train(name, str(tiny_base), broken, resume=True)
+    (weights, logs), (resumed_weights, resumed_logs) = results(whole), results(broken)
+    assert weights
+    assert weights.keys() == resumed_weights.keys()
+    for key, tensor in weights.items():
+        assert torch.equal(tensor, resumed_weights[key]), key
+    assert logs == resumed_logs
+    assert any(tensor.any() for key, tensor in weights.items() if "lora_B" in key)  # it trained at all
