@@ -48,6 +48,11 @@ def at_least(bar: float, value: float) -> dict[str, Any]:
     return {"bar": f">= {bar:g}", "holds": bool(value >= bar)}
 
 
+def at_most(bar: float, value: float) -> dict[str, Any]:
+    """The fields `bar` and `holds` of a row that should stay below a value."""
+    return {"bar": f"<= {bar:g}", "holds": bool(value <= bar)}
+
+
 def device() -> str:
     """The accelerator's name, or the number of CPU cores."""
     import torch

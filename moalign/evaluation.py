@@ -80,7 +80,7 @@ def sample(
     Raises:
         InputError: no prompts, as many rows of weights as are not one per prompt, or a reward that is infinite.
     """
-    texts, completion_ids = _complete(
+    texts, completion_ids = complete(
         policy,
         prompts,
         weights,
@@ -104,12 +104,12 @@ def sample(
         ratios.append((own - ref).cpu())
         reference.append(ref.cpu())
     policy.model.train(was_training)
-    scores = _score(reward, prompts, texts, batch_size)
+    scores = score_completions(reward, prompts, texts, batch_size)
     tokens = torch.tensor([len(ids) for ids in completion_ids])
     return Samples(texts, scores, torch.cat(ratios), torch.cat(reference), tokens)
 
 
-def _complete(
+def complete(
     policy: SteerablePolicy,
     prompts: Sequence[Text],
     weights: Tensor,
@@ -146,7 +146,8 @@ def _complete(
     return policy.tokenizer.batch_decode(completion_ids, skip_special_tokens=True), completion_ids
 
 
-def _score(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], batch_size: int) -> Tensor:
+def score_completions(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], batch_size: int) -> Tensor:
+    """`[N, K]` rewards of N completions given as texts, in the reward's own units."""
     # Conversational prompts have conversational completions.
     completions: list[Text] = [
         text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
@@ -188,9 +189,9 @@ def measure_normalizer(
     places = np.arange(samples) * len(prompts) // samples if few else np.linspace(0, len(prompts) - 1, samples).round()
     chosen = [prompts[int(i)] for i in places]
     zero = torch.zeros(samples, len(policy.objectives))
-    texts, _ = _complete(policy, chosen, zero, seed=seed, progress="Normaliser", **sampling)
+    texts, _ = complete(policy, chosen, zero, seed=seed, progress="Normaliser", **sampling)
     source = f"{samples} completions of the reference policy"
-    return Normalizer.from_scores(_score(reward, chosen, texts, 128), reward.objectives, source=source)
+    return Normalizer.from_scores(score_completions(reward, chosen, texts, 128), reward.objectives, source=source)
 
 
 def measure_front(
@@ -272,7 +273,9 @@ def measure_front(
             "sample": part.completions[0],
         }
         for name, other in (others or {}).items():
-            other_mean, other_error = _mean_and_error(_score(other, each, part.completions, 512), samples_per_prompt)
+            other_mean, other_error = _mean_and_error(
+                score_completions(other, each, part.completions, 512), samples_per_prompt
+            )
             extra |= {f"rewards/{name}": _json(other_mean), f"standard_error/{name}": _json(other_error)}
         return FrontPoint(
             rewards=tuple(mean),

@@ -119,6 +119,15 @@ def _shares(k: int) -> list[float]:
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
     def line(cells: Any) -> str:
-        return "| " + " | ".join(str(c) for c in cells) + " |"
+        return "| " + " | ".join(_shown(c) for c in cells) + " |"
 
     return [line(head), line("---" for _ in head), *(line(row) for row in rows)]
+
+
+def _shown(value: Any) -> str:
+    """A cell: nested settings as `name value, name value`, numbers short."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,102 +1,173 @@
-"""Train in worlds whose optimum is known exactly; report the fraction of the possible gain that each method reaches.
+"""Train every method in worlds whose optimum is known exactly; report the fraction of the possible gain that each reaches.
 
 python -m benchmarks.oracle --json out.json
 """
 
 import argparse
-import tempfile
-from pathlib import Path
-from time import perf_counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from datasets import Dataset
+from benchmarks.oracle import dpa, lagrangian, maxmin, modpo, online, scalarizers
+from benchmarks.oracle.jobs import Job, Result, run_jobs
+from benchmarks.oracle.rows import broken, gain_rows, value_row
+from benchmarks.report import Row, main
 
-from benchmarks.report import Row, at_least, main
-from moalign.methods.clp import CLPConfig, CLPTrainer
-from moalign.methods.rewarded_soups import train_rewarded_soups
-from moalign.oracle import OracleWorld
-from moalign.policy import SteerablePolicy
-from moalign.preference_sampling import lattice
-
-WORLDS = {"covered": OracleWorld.covered, "rare": OracleWorld.rare}
+METHODS = ("clp", "modpo", "dpa", "maxmin", "lagrangian", "scalarizers")
+SOUP = "Rewarded Soups (exact ΔW, equal updates)"
+RLOO = "one RLOO model per weight (equal updates in total)"
+# In the order of their rows; each makes the jobs of one part from the parsed flags.
+Plan = dict[str, list[Job]]
 
 
-def config(out: Path, world: OracleWorld, beta: float, steps: int, seed: int) -> CLPConfig:
-    """The same settings for the steerable policy and for the soups."""
-    return CLPConfig(
-        output_dir=str(out),
-        max_steps=steps,
-        per_device_train_batch_size=256,
-        num_generations=8,
-        max_completion_length=world.config.length + 1,
-        learning_rate=1.5e-3,
-        lr_scheduler_type="cosine",
-        warmup_steps=10,
-        beta=beta,
-        lora_r=8,
-        lora_alpha=16,
-        normalize_rewards=False,  # the world's rewards are standardised under the reference already
-        logging_steps=50,
-        save_strategy="no",
-        report_to=[],
-        seed=seed,
-        bf16=False,
-        gradient_checkpointing=False,
+def plan(args: argparse.Namespace) -> Plan:
+    """All trainings, by what they are for. `--quick`: one seed, β 0.3, the covered world, a few updates each."""
+    quick = args.quick
+    seeds = range(1 if quick else args.seeds)
+    kinds = ["covered"] if quick else args.worlds
+    betas = [0.3] if quick else args.betas
+    steps = 60 if quick else args.steps
+    every = [{"kind": k, "beta": b, "seed": seed} for k in kinds for b in betas for seed in seeds]
+    first = [settings for settings in every if settings["seed"] == 0]
+    few = {"steps": 30} if quick else {}
+    jobs: Plan = {}
+
+    def add(name: str, function: Callable[..., Any], settings: Sequence[dict[str, Any]], seconds: float) -> None:
+        jobs[name] = [Job(function, s, seconds) for s in settings]
+
+    if "clp" in args.methods:
+        add("clp", online.clp, [{**s, "steps": steps} for s in every], 0.11 * steps)
+        add("soup", online.soup, [{**s, "steps": steps} for s in first], 0.1 * steps)
+        add("one_per_weight", online.one_per_weight, [{**s, "steps": steps} for s in first], 0.1 * steps)
+    if "modpo" in args.methods:
+        size = {"pairs": 2000, "steps": 20} if quick else {}
+        add("modpo_steerable", modpo.steerable, [{**s, **size} for s in every], 4 if quick else 80)
+        add("modpo", modpo.one_per_weight, [{**s, **size} for s in first], 20 if quick else 200)
+    if "dpa" in args.methods:
+        small = {"prompts_per_round": 256, "epochs_per_round": 1} if quick else {}
+        told = [{"conditioning": "adapter_mixture", "objectives": 3}, {"conditioning": "prompt", "objectives": 2}]
+        for settings in told:
+            add(f"dpa.{settings['conditioning']}", dpa.dpa, [{**settings, **small, "seed": s} for s in seeds], 35)
+    if "maxmin" in args.methods:
+        add("maxmin", maxmin.maxmin, [{"beta": b, "seed": s, **few} for b in betas for s in seeds], 50)
+        add("groups", maxmin.groups, [{"seed": s, **({"pairs": 1000} if quick else {})} for s in seeds], 15)
+    if "lagrangian" in args.methods:
+        problems = [(name, beta) for name, by_beta in lagrangian.PROBLEMS.items() for beta in by_beta if beta in betas]
+        settings_of = [{"problem": p, "beta": b, "seed": s, **few} for p, b in problems for s in seeds]
+        add("lagrangian", lagrangian.lagrangian, settings_of, 50)
+    if "scalarizers" in args.methods:
+        updates = 20 if quick else 200
+        named = [{"name": name, "beta": 0.3, "steps": updates, "seed": 0} for name in scalarizers.SCALARIZERS]
+        add("scalarizers", scalarizers.scalarized, named, 0.1 * updates)
+    return jobs
+
+
+def rows_of(found: dict[str, list[Result]]) -> Iterator[Row]:
+    """The rows of everything that was trained."""
+    if "clp" in found:
+        peers = {SOUP: found["soup"], RLOO: found["one_per_weight"]}
+        yield from gain_rows("clp", found["clp"], peers, (0.99, 0.95), "CLP, one steerable policy")
+        yield from gain_rows("soup", found["soup"], {}, None, SOUP)
+        yield from gain_rows("rloo", found["one_per_weight"], {}, None, RLOO)
+    if "modpo" in found:
+        one, all_ = found["modpo"], found["modpo_steerable"]
+        note = "pairs drawn from the reference do not show the rare reward's best answers" if _has_rare(one) else ""
+        yield from gain_rows(
+            "modpo",
+            one,
+            {},
+            (0.98, None),
+            f"MODPO, one model per weight (at a corner: DPO), {_pairs(one)}",
+            "rare",
+            note,
+        )
+        peers = {"one MODPO model per weight": one}
+        what = f"MODPO, one steerable policy, {_pairs(all_)}"
+        yield from gain_rows("modpo_steerable", all_, peers, (0.97, 0.93), what, "rare", note)
+    yield from _dpa_rows(found)
+    if "maxmin" in found:
+        yield from _maxmin_rows(found)
+    if "lagrangian" in found:
+        yield from _lagrangian_rows(found["lagrangian"])
+    for result in found.get("scalarizers", ()):
+        name = result.job.settings["name"]
+        if result.error:
+            yield from broken([result], f"scalarizer.{name}")
+            continue
+        judge = "its own values" if scalarizers.SCALARIZERS[name][3] else "the weighted sum"
+        text = f"one policy, covered, β 0.3, {result.figures['updates']} updates in {result.seconds:.0f} s; gain in {judge}"
+        yield Row(f"scalarizer.{name}.gain", text, result.figures["gain"], "of the possible gain")
+
+
+def _dpa_rows(found: dict[str, list[Result]]) -> Iterator[Row]:
+    texts = {
+        "dpa.adapter_mixture": ("dpa.bon_ratio", "adapter mixture, three objectives"),
+        "dpa.prompt": ("dpa.bon_ratio.prompt", "told in the prompt, two objectives as in the paper"),
+    }
+    for name, (row_id, told) in texts.items():
+        if name not in found:
+            continue
+        for number, bar in ((1, 0.97), (3, 1.0)):
+            what = f"DPA, {told}: mean over 12 directions of E[v·r] over that of the exact best of {dpa.DRAWS} after round {number}"
+            yield from value_row(f"{row_id}.round{number}", found[name], f"round{number}", what, "ratio", min, bar)
+
+
+def _maxmin_rows(found: dict[str, list[Result]]) -> Iterator[Row]:
+    done = [r for r in found["maxmin"] if r.error is None]
+    peers = ""
+    if done:
+        by_beta = {r.job.settings["beta"]: r.figures for r in done}
+        peers = "; ".join(
+            f"β {beta:g}: exact optimum at equal weights {f['equal']:.3f}, under one pooled reward {f['pooled']:.3f}, group weights "
+            f"{', '.join(f'{w:.3f}' for w in f['weights'])} against {', '.join(f'{w:.3f}' for w in f['worst_case'])}"
+            for beta, f in by_beta.items()
+        )
+    what = f"MaxMin: worst group's E[r] − β KL over the exact max-min value ({peers})"
+    yield from value_row("maxmin.worst_ratio", found["maxmin"], "worst_ratio", what, "ratio", min, 0.97)
+    chosen = sorted({r.figures["chosen"] for r in found["groups"] if r.error is None})
+    what = (
+        f"EM over reward heads against the two planted groups, number chosen by held-out likelihood from 1..3: {chosen}"
     )
+    yield from value_row("maxmin.rand", found["groups"], "rand", what, "adjusted Rand", min, 0.95)
 
 
-def gains(world: OracleWorld, policy: SteerablePolicy, beta: float) -> list[float]:
-    """Fraction of the possible gain at the ten weights of a lattice: corners, edges and the middle."""
-    policy.model.eval()
-    return [world.gain(world.policy_distribution(policy, w), w, beta) for w in lattice(world.objectives, 3)]
+def _lagrangian_rows(results: list[Result]) -> Iterator[Row]:
+    problems = "helpful with harmless ≥ d (β 0.3 and 1), and with harmless ≥ d and brief = e (β 0.3)"
+    for row_id, key, unit, worst, bar, text in (
+        ("violation.max", "violation", "standard deviations", max, 0.03, "worst exact violation"),
+        (
+            "gain",
+            "gain",
+            "of the possible gain",
+            min,
+            0.97,
+            "gain in the Lagrangian at λ*, which violating does not raise",
+        ),
+        ("value_ratio", "ratio", "ratio", min, 0.97, "E[helpful] − β KL over the exact constrained optimum's"),
+        ("lambda_error", "lambda_error", "relative", max, 0.15, "mean λ of the last third against λ*"),
+        ("oscillation", "oscillation", "of λ*", max, None, "half of max − min of λ over the last third"),
+    ):
+        what = f"Lagrangian, {problems}: {text}"
+        yield from value_row(f"lagrangian.{row_id}", results, key, what, unit, worst, bar, judge_worst=True)
+
+
+def _has_rare(results: Sequence[Result]) -> bool:
+    return any(r.job.settings.get("kind") == "rare" for r in results)
+
+
+def _pairs(results: Sequence[Result]) -> str:
+    known = [r.figures["pairs"] for r in results if r.error is None]
+    return f"{known[0]:,} pairs" if known else "no run ended"
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    """Fraction of the possible gain in worlds whose optimum is known: CLP beside Rewarded Soups at equal updates."""
-    steps = 30 if args.quick else args.steps
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for kind in ["covered"] if args.quick else args.worlds:
-            for beta in [0.3] if args.quick else args.betas:
-                rows += compare(Path(folder) / f"{kind}-{beta}", kind, beta, steps, args.seed)
-    return rows
-
-
-def compare(folder: Path, kind: str, beta: float, steps: int, seed: int) -> list[Row]:
-    """One world at one β: CLP, and soups of as many updates in total."""
-    world = WORLDS[kind]()
-    base = world.save(folder / "base")
-    prompts = Dataset.from_dict({"prompt": list(world.prompts) * 64})
-    started = perf_counter()
-    trainer = CLPTrainer(base, world.reward, config(folder / "clp", world, beta, steps, seed), prompts)
-    trainer.train()
-    seconds = perf_counter() - started
-    own = gains(world, trainer.policy, beta)
-    soup = gains(
-        world,
-        train_rewarded_soups(base, world.reward, config(folder / "soup", world, beta, steps, seed), prompts),
-        beta,
-    )
-    where = f"{kind}.beta{beta:g}"
-    what = f"{kind} world, β {beta:g}, {steps} updates of 256 completions in {seconds:.0f} s"
-    mean = {"peer": "Rewarded Soups, exact ΔW, equal updates", "peer_value": sum(soup) / len(soup)}
-    least = {"peer": "Rewarded Soups", "peer_value": min(soup)}
-    return [
-        Row(
-            f"clp.gain.mean.{where}",
-            what,
-            sum(own) / len(own),
-            "of the possible gain",
-            **mean,
-            **at_least(0.99, sum(own) / len(own)),
-        ),
-        Row(f"clp.gain.min.{where}", what, min(own), "of the possible gain", **least, **at_least(0.95, min(own))),
-        Row(
-            f"soup.gain.mean.{where}",
-            f"{kind} world, β {beta:g}, {steps} updates in total",
-            sum(soup) / len(soup),
-            "of the possible gain",
-        ),
-    ]
+    """Every method in worlds whose optimum is known: the fraction of the possible gain that it reaches, beside its peers."""
+    jobs = plan(args)
+    flat = [(name, job) for name, some in jobs.items() for job in some]
+    results = run_jobs([job for _, job in flat], args.workers)
+    found: dict[str, list[Result]] = {name: [] for name in jobs}
+    for (name, _), result in zip(flat, results, strict=True):
+        found[name].append(result)
+    return list(rows_of(found))
 
 
 if __name__ == "__main__":
@@ -104,12 +175,17 @@ if __name__ == "__main__":
         "oracle",
         run,
         [
+            ("--steps", {"type": int, "default": 1000, "help": "updates of CLP, and of its peers in total"}),
+            ("--methods", {"nargs": "+", "choices": METHODS, "default": list(METHODS), "help": "which methods"}),
             (
-                "--steps",
-                {"type": int, "default": 800, "help": "updates of the steerable policy, and of all soups together"},
+                "--worlds",
+                {"nargs": "+", "choices": list(online.WORLDS), "default": list(online.WORLDS), "help": "which worlds"},
             ),
-            ("--worlds", {"nargs": "+", "choices": list(WORLDS), "default": list(WORLDS), "help": "which worlds"}),
             ("--betas", {"nargs": "+", "type": float, "default": [0.3, 1.0], "help": "which KL coefficients"}),
-            ("--seed", {"type": int, "default": 0, "help": "of training"}),
+            ("--seeds", {"type": int, "default": 3, "help": "how many seeds"}),
+            (
+                "--workers",
+                {"type": int, "default": None, "help": "trainings at once; as many as there are cores by default"},
+            ),
         ],
     )

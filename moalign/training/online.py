@@ -18,7 +18,6 @@ from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
 from moalign.training.kept_forward import KeptForward
 from moalign.training.output_layer import (
-    adapters_saved_alone,
     full_log_probs,
     has_adapter_on_output_layer,
     hidden_adapter_on_output_layer,
@@ -163,7 +162,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         del peft_model.peft_config["default"]
         self._activate()
         self.ref_model: Any = _Reference()
-        # The scalarized value sits in the last column: the others are logged by TRL, unweighted.
+        # The scalarized value sits in the last column.
         self.reward_weights = torch.tensor([0.0] * len(reward.objectives) + [1.0])
         if self.aux_loss_enabled and (self.aggregation is not None or has_adapter_on_output_layer(self.policy)):
             raise InputError(
@@ -387,19 +386,11 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
     def describe(self) -> dict[str, Any]:
         """What `steer.json` and the model card say of the training."""
         known = super().describe() | {"completions_per_step": self.args.generation_batch_size}
-        if self.policy.conditioning.kind != "adapter_mixture":
-            known["conditioning"] = self.policy.conditioning.kind
         if not isinstance(self.scalarizer, Linear):
             known["scalarizer"] = type(self.scalarizer).__name__
         if self.aggregation is not None:
             known["gradient_aggregation"] = self.aggregation.name
-        if self.sampler.fixed is not None and not self.args.preference:
-            known["preferences"] = "none: the scalarizer weighs the objectives"
         return known
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        with adapters_saved_alone(self.policy):
-            super()._save(output_dir, state_dict)
 
 
 def _scalarized(completions: Sequence[Any], **kwargs: Any) -> list[float]:

@@ -23,14 +23,13 @@ from transformers import (
 from frontier.atomic import write_text
 from frontier.errors import InputError
 from moalign.conditioning.base import Text
-from moalign.evaluation import _complete, _score, measure_normalizer
+from moalign.evaluation import complete, measure_normalizer, score_completions
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
 from moalign.training.directions import DirectionSampler
 from moalign.training.losses import PairScores, Sigmoid
-from moalign.training.output_layer import adapters_saved_alone
 from moalign.training.rejection_config import RejectionConfig
 from moalign.training.rollout import PreferenceSampler, check_group_size, reward_figures
 from moalign.training.rounds import (
@@ -146,7 +145,6 @@ class RejectionTrainer(SteerableTrainer, Trainer):
         self.model_accepts_loss_kwargs = True
         self._activate()
         self._checkpoint_activations()
-        self.args.activation_checkpointing = False  # Trainer's new name: it would enable it again without the weights
         self.add_callback(_Rounds(self))
         watch(self)
 
@@ -210,7 +208,7 @@ class RejectionTrainer(SteerableTrainer, Trainer):
         each = [prompt for prompt in prompts[share] for _ in range(n)]
         found = []
         if each:
-            texts, ids = _complete(
+            texts, ids = complete(
                 self.policy,
                 each,
                 weights[share].repeat_interleave(n, 0),
@@ -219,7 +217,7 @@ class RejectionTrainer(SteerableTrainer, Trainer):
                 seed=seed + share.start * n,
                 batch_size=self.args.generation_batch_size,
             )
-            scores = _score(self.reward, each, texts, self.args.generation_batch_size)
+            scores = score_completions(self.reward, each, texts, self.args.generation_batch_size)
             found = list(zip(texts, ids, scores.tolist(), strict=True))
         found = gather_object(found)
         rewards = torch.tensor([row for _, _, row in found])
@@ -343,10 +341,6 @@ class RejectionTrainer(SteerableTrainer, Trainer):
         return found | {name: getattr(args, name) for name in counted}
 
     # ---- saving and resuming
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        with adapters_saved_alone(self.policy):
-            super()._save(output_dir, state_dict)
 
     def _rows_json(self) -> list[dict[str, Any]]:
         kind = "weights" if self.sampler.fixed is None else Preference.parse(str(self.args.preference)).kind

@@ -67,7 +67,7 @@ def finite(value: Any) -> Any:
 class QuietProgress(ProgressCallback):
     """The usual progress bar, with a few figures at its end instead of a printed dictionary per log."""
 
-    shown = ("loss", "reward", "kl", "steering_error")
+    shown = ("loss", "reward", "rewards/margins", "kl", "steering_error")
 
     def on_log(
         self,

@@ -14,6 +14,7 @@ from moalign.bundle import write_manifest
 from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
+from moalign.training.output_layer import adapters_saved_alone
 from moalign.training.rollout import PreferenceSampler
 from reward_heads import Normalizer
 
@@ -52,15 +53,21 @@ class SteerableTrainer(_Trainer):
         if self.args.gradient_checkpointing:
             options = {"use_reentrant": False, "context_fn": self.policy.mixture.checkpoint_context}
             self.policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-            self.args.gradient_checkpointing = False  # else Trainer would enable it again without the context
+            # Under both of its names, or Trainer would enable it again without the context.
+            self.args.gradient_checkpointing = self.args.activation_checkpointing = False
 
     def describe(self) -> dict[str, Any]:
         """What `steer.json` and the model card say of the training."""
         args: Any = self.args
+        kind = self.policy.conditioning.kind
+        asked = args.preference or f"sampled, Dirichlet({args.concentration})"
+        if self.sampler.fixed is not None and not args.preference:
+            asked = "none: the scalarizer weighs the objectives"
         return {
             "method": self.method,
             **({"paper": self.paper} if self.paper else {}),
-            "preferences": args.preference or f"sampled, Dirichlet({args.concentration})",
+            "preferences": asked,
+            **({"conditioning": kind} if kind != "adapter_mixture" else {}),
             "beta": args.beta,
             "learning_rate": args.learning_rate,
             "max_steps": args.max_steps,
@@ -71,7 +78,8 @@ class SteerableTrainer(_Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir or self.args.output_dir))
-        super()._save(str(folder), state_dict)
+        with adapters_saved_alone(self.policy):
+            super()._save(str(folder), state_dict)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; config.json says the same in the open
         self.policy.normalizer = self.normalizer.to_json() if self.normalizer is not None else None
         write_manifest(folder, self.policy.manifest(folder))

@@ -17,20 +17,15 @@ from moalign.cli.sources import REWARD_HELP, load_normalizer, load_reward
 if TYPE_CHECKING:
     from moalign.policy import SteerablePolicy
 
+# Shown by --help; the rest by --help-all.
 COMMON = (
-    *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations"),
-    *(
-        "max_completion_length",
-        "temperature",
-        "beta",
-        "seed",
-        "logging_steps",
-        "save_steps",
-        "save_total_limit",
-        "bf16",
-        "use_cpu",
-    ),
+    *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"),
+    *("beta", "seed", "logging_steps", "save_steps", "save_total_limit", "bf16", "use_cpu"),
 )
+BY_DATA = {
+    "prompts": ("num_generations", "max_completion_length", "temperature"),
+    "pairs": ("loss_type", "max_length"),
+}
 
 
 @dataclass
@@ -46,7 +41,7 @@ class TrainOptions:
     )
     output_dir: str = field(metadata=about("The run folder, which becomes the bundle."))
     eval_dataset: str | None = field(
-        default=None, metadata=about("Prompts for evaluation during training (eval_strategy).")
+        default=None, metadata=about("The same kind of data for evaluation during training (eval_strategy).")
     )
     skip_bad_rows: bool = field(
         default=False, metadata=about("Leave broken rows of the data out, and write them to a side file.")
@@ -65,7 +60,8 @@ def command(name: str) -> Command:
     """
     method = find_method(name)
     config_class, _ = method.load()
-    return Command(f"train {name.replace('-', '_')}", method.summary, (TrainOptions, config_class), common=COMMON)
+    common = (*COMMON, *BY_DATA[method.data])
+    return Command(f"train {name.replace('-', '_')}", method.summary, (TrainOptions, config_class), common=common)
 
 
 def run(arguments: Sequence[str]) -> int:

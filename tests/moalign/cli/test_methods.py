@@ -26,7 +26,7 @@ def test_its_own_options_and_those_of_the_command_do_not_clash(name):
         f.name for f in dataclasses.fields(METHODS[name].load()[0])
     }
     assert shared == {"output_dir", "resume_from_checkpoint"}
-    assert set(train.COMMON) <= set(options)
+    assert {*train.COMMON, *train.BY_DATA[METHODS[name].data]} <= set(options)
 
 
 def test_names_may_have_dashes_and_unknown_ones_are_refused():
