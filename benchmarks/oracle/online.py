@@ -17,6 +17,18 @@ from moalign.training.online import OnlineConfig, OnlineTrainer
 WORLDS = {"covered": OracleWorld.covered, "rare": OracleWorld.rare}
 
 
+# Of a policy that has to be right at every preference, and of its peers. Groups of 8 and not of 32: 32 preferences an update instead of 8 matter more than a
+# sharper baseline (0.991 against 0.989 after 1000 updates). Corners are drawn more often than evenly: nothing but the corners shows what happens there.
+STEERABLE = {
+    "num_generations": 8,
+    "learning_rate": 3e-3,
+    "adam_beta2": 0.99,
+    "lora_r": 32,
+    "lora_alpha": 64,
+    "concentration": 0.8,
+}
+
+
 def settings(out: Path, world: OracleWorld, beta: float, steps: int, seed: int) -> dict[str, Any]:
     """What every online training here shares: 256 completions an update, groups of 32."""
     return {
@@ -25,11 +37,9 @@ def settings(out: Path, world: OracleWorld, beta: float, steps: int, seed: int) 
         "per_device_train_batch_size": 256,
         "num_generations": 32,
         "max_completion_length": world.config.length + 1,
-        "learning_rate": 3e-3,
+        "learning_rate": 2.5e-3,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 10,
-        "max_grad_norm": 0.3,
-        "adam_beta2": 0.99,
         "beta": beta,
         "lora_r": 16,
         "lora_alpha": 32,
@@ -66,7 +76,7 @@ def clp(kind: str, beta: float, steps: int, seed: int, **changes: Any) -> dict[s
     world = WORLDS[kind]()
     with tempfile.TemporaryDirectory() as folder:
         base = world.save(Path(folder) / "base")
-        config = CLPConfig(**settings(Path(folder) / "clp", world, beta, steps, seed) | changes)
+        config = CLPConfig(**settings(Path(folder) / "clp", world, beta, steps, seed) | STEERABLE | changes)
         trainer = CLPTrainer(base, world.reward, config, prompts(world))
         trainer.train()
         return {"gains": gains(world, trainer.policy, beta), "updates": steps}
@@ -77,7 +87,7 @@ def soup(kind: str, beta: float, steps: int, seed: int) -> dict[str, Any]:
     world = WORLDS[kind]()
     with tempfile.TemporaryDirectory() as folder:
         base = world.save(Path(folder) / "base")
-        config = CLPConfig(**settings(Path(folder) / "soup", world, beta, steps, seed))
+        config = CLPConfig(**settings(Path(folder) / "soup", world, beta, steps, seed) | STEERABLE)
         policy = train_rewarded_soups(base, world.reward, config, prompts(world))
         return {"gains": gains(world, policy, beta), "updates": steps}
 
@@ -90,7 +100,7 @@ def one_per_weight(kind: str, beta: float, steps: int, seed: int) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         base = world.save(Path(folder) / "base")
         for i, w in enumerate(weights):
-            own = settings(Path(folder) / str(i), world, beta, steps // len(weights), seed)
+            own = settings(Path(folder) / str(i), world, beta, steps // len(weights), seed) | STEERABLE
             config = OnlineConfig(**own, conditioning="none", preference=str(w))
             trainer = OnlineTrainer(base, world.reward, config, prompts(world))
             trainer.train()

@@ -42,7 +42,9 @@ class DirectTrainer(SteerableTrainer, Trainer):
     where $h_y = \log \pi_w(y|x) - \log \pi_{ref}(y|x)$, L is DPO's logistic loss or another of `moalign.training.losses`, and $a_j$ says how many nats one unit
     of reward j is worth (`margin_scale`). That is the expectation of drawing the objective with probability $w_k$ (`rotation="sampled"` draws it); every summand
     has its optimum at $\pi_w \propto \pi_{ref} \exp(\sum_j w_j a_j r_j / \beta)$. One objective, or all weight on one, is plain DPO and needs no reward.
-    The 1 / w of a small weight cancels with its share, so that gradients keep their size.
+    The 1 / w of a small weight cancels with its share, so that gradients keep their size. With `label_source="reward"` the probability $\sigma(a_k (r_k(a) - r_k(b)))$
+    takes the place of $p_k$ wherever the reward is known (reward distillation, [Fisch et al., 2024](https://huggingface.co/papers/2405.19316)), and the labels serve only to
+    measure $a_k$.
 
     Token ids, reference log-probs (the same model with all weights at zero) and rewards are made once, in the constructor; a step costs one forward over
     the two completions of each row. Rows without any objective to train are left out of the mean, and counted.
@@ -51,7 +53,8 @@ class DirectTrainer(SteerableTrainer, Trainer):
         model (`str`, `PreTrainedModel` or `SteerablePolicy`): a base model, which gets one fresh LoRA per objective, or a policy to train further.
         reward (`VectorReward`, *optional*): gives the margins; its objectives name the adapters. Without it, those of the labels do.
         args (`DirectConfig`): settings. A `preference` may name labelled objectives that the reward does not know, as in MODPO's paper.
-        train_dataset, eval_dataset (`datasets.Dataset`): pairs (`prompt`, `completion_a`, `completion_b`, `labels`), or TRL preference rows.
+        train_dataset, eval_dataset (`datasets.Dataset`): pairs (`prompt`, `completion_a`, `completion_b`, `labels`), or TRL preference rows. The `PairTable` of
+            another run over the same base, reward and normaliser serves as training data too and is not computed again: `trainer.train_dataset`.
         processing_class (`PreTrainedTokenizerBase`, *optional*): the base's tokenizer by default.
         normalizer (`Normalizer`, *optional*): applied to the rewards before their scale is measured.
         adapters (`Sequence[str]`, *optional*): the objectives whose adapters are trained; all by default.
@@ -70,7 +73,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
         model: str | PreTrainedModel | SteerablePolicy,
         reward: VectorReward | None,
         args: DirectConfig,
-        train_dataset: Dataset,
+        train_dataset: Dataset | PairTable,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         normalizer: Normalizer | None = None,
@@ -78,8 +81,12 @@ class DirectTrainer(SteerableTrainer, Trainer):
         **kwargs: Any,
     ) -> None:
         known = reward.objectives if reward is not None else ()
-        train_dataset = canonical(train_dataset, known)
-        self.objectives = _objectives(known, labelled_objectives(train_dataset), args.preference)
+        prepared = train_dataset if isinstance(train_dataset, PairTable) else None
+        if prepared is not None:
+            self.objectives = prepared.objectives
+        else:
+            train_dataset = canonical(cast("Dataset", train_dataset), known)
+            self.objectives = _objectives(known, labelled_objectives(train_dataset), args.preference)
         self.sampler = preference_sampler(args, self.objectives)
         self._evaluation_sampler = preference_sampler(args, self.objectives)
         self.losses = args.make_losses()
@@ -87,6 +94,10 @@ class DirectTrainer(SteerableTrainer, Trainer):
         self._needs_margins = len(self.objectives) > 1 and (fixed is None or int((fixed != 0).sum()) > 1)
         if self._needs_margins:
             self._check_margins(reward, args)
+        # At a corner nothing has a margin, but the reward may still have to say what a label would.
+        self._needs_rewards = self._needs_margins or args.label_source == "reward"
+        if self._needs_rewards and reward is None:
+            raise InputError("label_source reward needs a reward, found none")
         self.policy = starting_policy(model, self.objectives, args, args.seed, processing_class)
         self.reward = reward
         self.scalarizer = Linear()
@@ -97,7 +108,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
         self._prefix, self._warned = "eval", False
         if args.disable_dropout:
             _disable_dropout(self.policy.base)
-        table = self._tokenized(train_dataset, args)
+        table = prepared or self._tokenized(cast("Dataset", train_dataset), args)
         evaluation = _each(eval_dataset, lambda part: self._tokenized(part, args))
         super().__init__(
             model=self.policy.model,
@@ -110,10 +121,11 @@ class DirectTrainer(SteerableTrainer, Trainer):
         )
         self.model_accepts_loss_kwargs = False  # the loss is a mean over a batch; Trainer averages accumulated ones
         self._activate()
-        self._score(table, args.per_device_train_batch_size)
+        if prepared is None:
+            self._score(table, args.per_device_train_batch_size)
         _each(evaluation, self._score)
         self.margin_scale: MarginScale = measure_margin_scale(
-            args.margin_scale if self._needs_margins else NATS, table.differences, table.labels, self.objectives
+            args.margin_scale if self._needs_rewards else NATS, table.differences, table.labels, self.objectives
         )
         self._check_trainable(table)
         self._checkpoint_activations()
@@ -164,7 +176,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
         progress = not self.args.disable_tqdm and self.is_world_process_zero()
         with self.accelerator.autocast():
             table.score_reference(self.policy, size, progress)
-        if self._needs_margins and self.reward is not None:
+        if self._needs_rewards and self.reward is not None:
             table.score_rewards(self.reward, size, progress)
             if self.normalizer is not None:
                 columns = [self.objectives.index(name) for name in self.normalizer.objectives]
@@ -217,6 +229,9 @@ class DirectTrainer(SteerableTrainer, Trainer):
         policy = log_probs.view(2, -1).T
         lengths = torch.tensor([[len(pair.a), len(pair.b)] for pair in ids], device=device)
         labels, reference = inputs["preferred"].to(device), inputs["reference"].to(device)
+        differences = inputs["differences"].to(device) * self.margin_scale.tensor().to(device)
+        if self.args.label_source == "reward":
+            labels = torch.where(differences.isnan(), labels, differences.sigmoid())
         batch = batch_loss(
             self.losses,
             self.args.beta,
@@ -225,7 +240,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
             lengths,
             weights,
             labels,
-            inputs["differences"].to(device) * self.margin_scale.tensor().to(device),
+            differences,
             self.args.min_weight,
             uniform,
         )
@@ -286,7 +301,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
             "pairs": len(cast("PairTable", self.train_dataset)),
             "loss_type": "+".join(self.args.loss_type),
         }
-        if self._needs_margins:
+        if self._needs_rewards:
             own |= {"rotation": self.args.rotation, "margin_scale": self.margin_scale.to_json()}
         return super().describe() | own
 
@@ -309,7 +324,7 @@ class _LogMarginScale(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """At the start of a run, not where one is resumed."""
-        if self.trainer._needs_margins and state.global_step == 0:
+        if self.trainer._needs_rewards and state.global_step == 0:
             self.trainer.log(self.trainer.margin_scale.metrics())
 
 

@@ -14,6 +14,7 @@ ROTATIONS = ("expected", "sampled")
 _SMOOTHED = ("cdpo", "robust", "exo_pair")
 
 # Options that would do nothing here, or something else than they do elsewhere; each with the values that mean "off".
+LABEL_SOURCES = ("data", "reward")
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "use_weighting": (
         (False,),
@@ -76,6 +77,13 @@ class DirectConfig(SteeringConfig, DPOConfig):  # type: ignore[misc]
             "help": "Nats per unit of each reward: bradley_terry (measured on the labels), none (rewards are in nats), or numbers: helpful=1,brief=0.2."
         },
     )
+    label_source: str = field(
+        default="data",
+        metadata={
+            "help": "What a pair is trained to say: data (its labels) or reward (the Bradley-Terry probability of the scaled reward, free of the labels' noise).",
+            "choices": LABEL_SOURCES,
+        },
+    )
     simpo_gamma: float = field(default=0.5, metadata={"help": "Target margin of loss_type simpo."})
     gradient_aggregation: str | None = field(
         default=None,
@@ -90,6 +98,8 @@ class DirectConfig(SteeringConfig, DPOConfig):  # type: ignore[misc]
                 raise InputError(f"{name} cannot be used (found {getattr(self, name)}): {why}")
         if self.rotation not in ROTATIONS:
             raise unknown_name("rotation", self.rotation, ROTATIONS)
+        if self.label_source not in LABEL_SOURCES:
+            raise unknown_name("label_source", self.label_source, LABEL_SOURCES)
         if not 0 < self.min_weight <= 1:
             raise InputError(f"min_weight must be in (0, 1], found {self.min_weight}")
         if not self.beta > 0:

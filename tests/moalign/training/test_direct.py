@@ -425,3 +425,45 @@ def test_a_loss_without_margin_serves_one_objective_and_the_library_function_agr
     )  # fmt: skip
     assert float(found.total()) == pytest.approx(0.5 * 2 * math.log(2) + math.log(2))
     trainer.train()
+
+
+def test_labels_of_the_reward_are_its_bradley_terry_probabilities(tiny_base, tmp_path):
+    """Drawn labels under `label_source="reward"` train exactly as the probabilities of the scaled reward do, also where a label is missing or at a corner."""
+    drawn = [
+        {**row, "labels": {"helpful": float(i % 3 > 0), "brief": None if i % 4 == 0 else float(i % 2)}}
+        for i, row in enumerate(PAIRS)
+    ]
+    for preference in (None, "helpful=1.0"):
+        ends = []
+        for data, changes in ((PAIRS, {}), (Dataset.from_list(drawn), {"label_source": "reward"})):
+            config = settings(
+                tmp_path / "run", margin_scale="helpful=1,brief=0.5", preference=preference, beta=0.3, **changes
+            )
+            trainer = DirectTrainer(str(tiny_base), REWARD, config, data)
+            trainer.train()
+            ends.append(parameters(trainer))
+        for name, value in ends[0].items():
+            assert_close(value, ends[1][name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_refuses_reward_labels_without_a_reward(tiny_base, tmp_path):
+    with pytest.raises(InputError, match="label_source reward needs a reward"):
+        DirectTrainer(
+            str(tiny_base), None, settings(tmp_path, preference="helpful=1.0", label_source="reward"), PAIRS
+        )
+    with pytest.raises(InputError, match="did you mean 'reward'"):
+        settings(tmp_path, label_source="rewards")
+
+
+def test_a_prepared_table_is_used_as_it_is(tiny_base, tmp_path):
+    """The second run over the same pairs neither tokenizes nor scores anything, and ends where a run of its own does."""
+    first = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / "a"), PAIRS)
+    counted = []
+    reward = FunctionReward({"helpful": lambda p, c: counted.append(c) or 0.0, "brief": lambda p, c: 0.0})
+    again = DirectTrainer(str(tiny_base), reward, settings(tmp_path / "b"), first.train_dataset)
+    assert again.train_dataset is first.train_dataset
+    first.train()
+    again.train()
+    assert not counted
+    for name, value in parameters(first).items():
+        assert torch.equal(value, parameters(again)[name]), name
