@@ -47,7 +47,7 @@ def gain_rows(
     summary: dict[str, list[tuple[float, list[float]]]] = {"mean": [], "min": []}
     for cell, found in cells(results).items():
         seconds = sum(r.seconds for r in found) / len(found)
-        text = f"{what}, {cell.replace('.', ', ')}; {found[0].figures['updates']} updates, {seconds:.0f} s, {_seeds(found)}"
+        text = f"{what}, {_named(cell)}; {found[0].figures['updates']} updates, {seconds:.0f} s, {_seeds(found)}"
         for kind, summarise in (("mean", _mean), ("min", min)):
             values = [summarise(r.figures["gains"]) for r in found]
             if unbarred is None or not cell.startswith(unbarred):
@@ -114,6 +114,11 @@ def _cell(result: Result) -> str:
     settings = result.job.settings
     kind = settings.get("kind", "covered")
     return f"{kind}.beta{settings['beta']:g}" if "beta" in settings else str(kind)
+
+
+def _named(cell: str) -> str:
+    kind, _, beta = cell.partition(".beta")
+    return f"{kind} world, β {beta}"
 
 
 def _mean(values: Sequence[float]) -> float:
