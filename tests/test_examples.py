@@ -28,7 +28,7 @@ def load(name):
 
 
 def test_there_are_examples():
-    assert {path.stem for path in CONFIGS} >= {"clp", "reward"}
+    assert {path.stem for path in CONFIGS} >= {"clp", "modpo", "dpa", "maxmin", "lagrangian", "reward"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -72,3 +72,11 @@ def test_plain_peft_adapters(tiny_base, plain_adapters, tmp_path, capsys):
     assert "[helpful=1.0,brief=0.0,warm=0.0] " in out
     assert "under the base model" in out
     assert SteerablePolicy.from_pretrained(tmp_path / "mixed").objectives == tuple(plain_adapters)
+
+
+def test_a_method_of_your_own_in_the_oracle(capsys):
+    load("your_method").main(["--updates", "25"])
+    lines = capsys.readouterr().out.splitlines()
+    gains = [float(line.split(": ")[1].split()[0]) for line in lines if line.endswith("of the possible gain")]
+    assert len(gains) == 3
+    assert all(0.1 < gain <= 1 for gain in gains)  # it learns within a few updates, and nothing beats the optimum

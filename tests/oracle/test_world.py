@@ -69,9 +69,7 @@ def test_rare_survives_saving(tmp_path):
 def test_a_fresh_policy_is_the_reference(world):
     from peft import LoraConfig
 
-    model = add_adapters(
-        world.model(), dict.fromkeys(world.objectives, LoraConfig(r=2, target_modules="all-linear"))
-    )
+    model = add_adapters(world.model(), dict.fromkeys(world.objectives, LoraConfig(r=2, target_modules="all-linear")))
     fresh = SteerablePolicy(model, world.tokenizer, world.objectives)
     assert world.gain(fresh, "helpful=1", 0.3) == pytest.approx(0, abs=1e-5)
 

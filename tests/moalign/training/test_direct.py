@@ -448,9 +448,7 @@ def test_labels_of_the_reward_are_its_bradley_terry_probabilities(tiny_base, tmp
 
 def test_refuses_reward_labels_without_a_reward(tiny_base, tmp_path):
     with pytest.raises(InputError, match="label_source reward needs a reward"):
-        DirectTrainer(
-            str(tiny_base), None, settings(tmp_path, preference="helpful=1.0", label_source="reward"), PAIRS
-        )
+        DirectTrainer(str(tiny_base), None, settings(tmp_path, preference="helpful=1.0", label_source="reward"), PAIRS)
     with pytest.raises(InputError, match="did you mean 'reward'"):
         settings(tmp_path, label_source="rewards")
 

@@ -1,6 +1,6 @@
 """Hold a method of your own against the best answer there is: a new scalarizer in a world whose optimum is known exactly.
 
-python examples/test_your_method.py --updates 300
+python examples/your_method.py --updates 300
 """
 
 import argparse
