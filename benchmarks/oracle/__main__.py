@@ -37,7 +37,7 @@ def plan(args: argparse.Namespace) -> Plan:
     if "clp" in args.methods:
         # The rare reward is worth so much that fewer updates show as much of the gain.
         for settings in every:
-            settings["steps"] = steps if settings["kind"] == "covered" else steps * 4 // 5
+            settings["steps"] = steps if settings["kind"] == "covered" else steps * 7 // 10
         add("clp", online.clp, every, 0.12 * steps)
         # The peers once, at the smaller β, where there is more to gain.
         peers = [s for s in first if s["beta"] == min(betas)]
@@ -49,7 +49,7 @@ def plan(args: argparse.Namespace) -> Plan:
         if "rare" in kinds:
             offline.append({"kind": "rare", "beta": max(betas), "seed": 0})
         drawn = {"kind": "covered", "beta": max(betas), "seed": 0, "label_source": "data"}
-        single = [s for s in offline if s["seed"] == 0 and s["kind"] == "covered"]
+        single = [{"kind": "covered", "beta": max(betas), "seed": 0}]
         add("modpo_steerable", modpo.steerable, [{**s, **size} for s in offline], 4 if quick else 80)
         add("modpo_drawn", modpo.steerable, [{**drawn, **size}], 4 if quick else 80)
         add("modpo", modpo.one_per_weight, [{**s, **size} for s in single], 20 if quick else 140)

@@ -21,7 +21,7 @@ WORLDS = {"covered": OracleWorld.covered, "rare": OracleWorld.rare}
 # sharper baseline (0.991 against 0.989 after 1000 updates). Corners are drawn more often than evenly: nothing but the corners shows what happens there.
 STEERABLE = {
     "num_generations": 8,
-    "learning_rate": 3e-3,
+    "learning_rate": 3.3e-3,
     "adam_beta2": 0.99,
     "lora_r": 32,
     "lora_alpha": 64,
