@@ -133,7 +133,10 @@ def complete(
         if temperature > 0
         else {"do_sample": False}
     )
-    options |= {"max_new_tokens": max_new_tokens, **generate_kwargs}
+    # What a base's generation config says otherwise would not be sampling from the policy.
+    plain = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_p": None, "typical_p": 1.0, "min_length": 0}
+    plain |= {"min_new_tokens": None, "bad_words_ids": None, "suppress_tokens": None}
+    options |= {"max_new_tokens": max_new_tokens, **plain, **generate_kwargs}
     completion_ids: list[list[int]] = []
     bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="completion")
     prompt_ids = policy.encode(prompts, weights)

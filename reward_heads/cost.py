@@ -121,7 +121,9 @@ def pairs_and_flags(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise InputError(f"row {number}: must be a dictionary, found {row!r}")
-        records.append({name: value for name, value in row.items() if name not in FLAGS})
+        flagged = any(row.get(field) is not None for field in FLAGS)
+        if row.get("labels") is not None or not flagged:  # else two flagged completions that nobody compared
+            records.append({name: value for name, value in row.items() if name not in FLAGS})
         for field, completion in FLAGS.items():
             scores = _known(row.get(field), f"row {number}, field '{field}'")
             if scores:

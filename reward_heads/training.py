@@ -216,7 +216,9 @@ def _reward(
         objectives = args.objectives or labelled_objectives(rows)
         if not objectives:
             raise InputError("train_dataset: no row has a label, so there is no objective to train")
-        return TransformerReward.from_base(model, objectives, tokenizer=tokenizer, max_length=args.max_length)
+        return TransformerReward.from_base(
+            model, objectives, tokenizer=tokenizer, max_length=args.max_length, seed=args.seed
+        )
     if args.objectives is not None and tuple(args.objectives) != reward.objectives:
         raise InputError(
             f"objectives: the reward model has {', '.join(reward.objectives)}, found {', '.join(args.objectives)}"

@@ -41,13 +41,29 @@ def check_unused(path: str | Path, overwrite: bool, remedy: str = "") -> Path:
     folder = check_writable(path)
     if not overwrite:
         found = next((name for name in RESULTS if (folder / name).exists()), None)
-        checkpoint = next((p.name for p in sorted(folder.glob("checkpoint-*"))), None)
+        checkpoint = next((str(p.relative_to(folder)) for p in checkpoints(folder)), None)
         if found or checkpoint:
             raise InputError(
                 f"output_dir {folder} already holds a result ({found or checkpoint}): name another folder{remedy}, or pass "
                 "--overwrite_output_dir to replace it"
             )
     return folder
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of a run, or of the runs of a method that trains several policies."""
+    return [path for pattern in ("checkpoint-*", "runs/*/checkpoint-*") for path in sorted(folder.glob(pattern))]
+
+
+def clear_results(path: str | Path) -> None:
+    """Remove what an earlier run left that a resumed run or a reader would take for this one's: checkpoints, rounds, fronts, reports."""
+    folder = Path(path)
+    if not is_main_process():
+        return
+    for old in [*checkpoints(folder), folder / "rounds"]:
+        shutil.rmtree(old, ignore_errors=True)
+    for name in ("front.json", "groups.json", "constraints.json", "constraints.md", "constraints.png"):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

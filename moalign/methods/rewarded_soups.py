@@ -7,10 +7,11 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel
-from transformers.trainer_utils import get_last_checkpoint
 
+from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
+from moalign.training.checkpoints import latest_checkpoint
 from moalign.training.online import OnlineConfig, OnlineTrainer
 from reward_heads import Normalizer, VectorReward
 
@@ -51,8 +52,19 @@ def train_rewarded_soups(
 
     Returns:
         `SteerablePolicy`: its adapters are the K policies, its mixtures the soups.
+
+    Raises:
+        InputError: fewer updates than runs, or another conditioning than the adapter mixture.
     """
     chosen = list(objectives or reward.objectives)
+    if args.max_steps < len(chosen):
+        raise InputError(
+            f"max_steps is shared by {len(chosen)} runs: give at least {len(chosen)}, found {args.max_steps}"
+        )
+    if args.conditioning != "adapter_mixture":
+        raise InputError(
+            f"soups mix one adapter per objective: conditioning must be adapter_mixture, found {args.conditioning}"
+        )
     policy: str | PreTrainedModel | SteerablePolicy = model
     folder = Path(str(args.output_dir))
     for name in chosen:
@@ -68,8 +80,9 @@ def train_rewarded_soups(
         trainer = SingleObjectiveTrainer(
             policy, reward, own, train_dataset, normalizer=normalizer, adapters=[name], **kwargs
         )
+        latest = latest_checkpoint(folder / name)
         # A run that was finished is only loaded: its last checkpoint has no step left to do.
-        trainer.train(resume_from_checkpoint=(resume_from_checkpoint and get_last_checkpoint(own.output_dir)) or None)
+        trainer.train(resume_from_checkpoint=str(latest) if resume_from_checkpoint and latest else None)
         policy, normalizer = trainer.policy, trainer.normalizer
     assert isinstance(policy, SteerablePolicy)
     policy.normalizer = normalizer.to_json() if normalizer is not None else None

@@ -111,7 +111,7 @@ class GradientAggregation:
                 return torch.zeros_like(jacobian[0])
             # The shares of missing objectives go to the present ones.
             weights = [weight * sum(self.weights) / sum(weights) for weight in weights]
-        combined: Tensor = self._make(weights, rows.dtype)(rows)
+        combined: Tensor = self._make(weights, rows.dtype, rows.device)(rows)
         if not combined.isfinite().all():
             raise InputError(
                 f"{self.name} returned a gradient that is not finite for gradients of norms {rows.norm(dim=1).tolist()}"
@@ -173,7 +173,12 @@ class GradientAggregation:
             raise InputError(f"the gradient of objective {int(bad.nonzero()[0])} is not finite")
         return ~missing
 
-    def _make(self, weights: Sequence[float] | None, dtype: torch.dtype = torch.float32) -> Any:
+    def _make(
+        self,
+        weights: Sequence[float] | None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Any:
         """The aggregator of torchjd for these weights, with scipy in place of its optional solvers."""
         try:
             import torchjd.aggregation as aggregation
@@ -190,7 +195,7 @@ class GradientAggregation:
             cagrad_weights(np.eye(1), options["c"])
             return partial(_through_gramian, solve=partial(cagrad_weights, c=options["c"]))
         if weights is not None:
-            options["pref_vector"] = torch.tensor(weights, dtype=dtype)
+            options["pref_vector"] = torch.tensor(weights, dtype=dtype, device=device)
         if self.name in ("UPGrad", "DualProj"):
 
             class Projector(DualConeProjector):

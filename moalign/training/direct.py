@@ -121,6 +121,10 @@ class DirectTrainer(SteerableTrainer, Trainer):
         )
         self.model_accepts_loss_kwargs = False  # the loss is a mean over a batch; Trainer averages accumulated ones
         self._activate()
+        if prepared is not None and self._needs_rewards and prepared.differences.isnan().all():
+            raise InputError(
+                "the prepared pairs hold no rewards: prepare them in a run that needs them (several objectives, or label_source reward)"
+            )
         if prepared is None:
             self._score(table, args.per_device_train_batch_size)
         _each(evaluation, self._score)
@@ -155,17 +159,24 @@ class DirectTrainer(SteerableTrainer, Trainer):
 
     def _check_trainable(self, table: PairTable) -> None:
         """Refuse a run that could not learn from any pair."""
-        for name, label in zip(self.objectives, table.labels.T, strict=True):
+        differences = table.differences * self.margin_scale.tensor()
+        labels = self._labels(table.labels, differences)
+        for name, label in zip(self.objectives, labels.T, strict=True):
             if label.isnan().all():
                 logger.warning("no pair has a label for objective '%s': it counts in the margins only", name)
         if self.sampler.fixed is not None:
             weights = self.sampler.fixed.expand(len(table), -1)
-            margin = margins(weights, table.differences * self.margin_scale.tensor())
-            if not shares(weights, table.labels, margin, self.args.min_weight).any():
+            if not shares(weights, labels, margins(weights, differences), self.args.min_weight).any():
                 raise InputError(
                     f"no pair can be trained on at preference {self.args.preference}: none has a label for an objective of weight {self.args.min_weight} or more "
                     "(min_weight) and known rewards for the others that weigh something"
                 )
+
+    def _labels(self, labels: Tensor, differences: Tensor) -> Tensor:
+        """What pairs are trained to say: their labels, or the reward's Bradley-Terry probabilities where the reward is known."""
+        if self.args.label_source == "data":
+            return labels
+        return torch.where(differences.isnan(), labels, differences.sigmoid())
 
     def _tokenized(self, dataset: Dataset, args: DirectConfig) -> PairTable:
         return PairTable(dataset, self.objectives, self.policy, args.max_length, progress=not args.disable_tqdm)
@@ -230,8 +241,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
         lengths = torch.tensor([[len(pair.a), len(pair.b)] for pair in ids], device=device)
         labels, reference = inputs["preferred"].to(device), inputs["reference"].to(device)
         differences = inputs["differences"].to(device) * self.margin_scale.tensor().to(device)
-        if self.args.label_source == "reward":
-            labels = torch.where(differences.isnan(), labels, differences.sigmoid())
+        labels = self._labels(labels, differences)
         batch = batch_loss(
             self.losses,
             self.args.beta,
@@ -293,7 +303,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
         """Write the resolved configuration, then train."""
         write_config(str(self.args.output_dir), self.args.to_dict() | {"method": self.method})
         self.policy.training = self.describe()
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        return super().train(self.checkpoint(resume_from_checkpoint), *args, **kwargs)
 
     def describe(self) -> dict[str, Any]:
         """What `steer.json` and the model card say of the training."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import RLOOConfig, RLOOTrainer
 
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError
 from moalign.evaluation import measure_normalizer
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
@@ -26,6 +26,7 @@ from moalign.training.rollout import (
     PreferenceSampler,
     RolloutRows,
     check_group_size,
+    check_save_steps,
     keep_checkpoint_context,
     leave_one_out,
     make_aggregation,
@@ -71,6 +72,7 @@ class OnlineConfig(SteeringConfig, RLOOConfig):  # type: ignore[misc]
                 raise InputError(f"{name} cannot be used: {why}")
         self.settle()
         super().__post_init__()
+        check_save_steps(self)
 
 
 class _Reference:
@@ -128,9 +130,6 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         self.reward = reward
         self.scalarizer = scalarizer or Linear()
         self.normalizer = normalizer.select(reward.objectives) if normalizer is not None else None
-        for name in adapters or ():
-            if name not in self.policy.mixture.names:
-                raise unknown_name("adapter", name, self.policy.mixture.names)
         self.trained_adapters = adapters
         check_group_size(self.scalarizer, args, eval_dataset is not None)
         alpha_range = self.alpha_range(args)
@@ -217,10 +216,12 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         if self.beta != 0.0:
             coefficient = self.beta if self.sampler.alpha_range is None else rows.alpha.to(mask.device)
             penalty = coefficient * (rows.log_ratio() * mask).sum(-1)
-        total = rows.rewards - gather(penalty).unsqueeze(1)
-        weights = gather(rows.weights.to(total.device))
+        weights = gather(rows.weights.to(rows.rewards.device))
+        # Of a direction, whose components need not sum to 1, each objective carries its share of the divergence all the same.
+        share = weights.abs() / weights.abs().sum(1, keepdim=True)
+        total = weights * rows.rewards - share * gather(penalty).unsqueeze(1)
         start = self.accelerator.process_index * len(mask)
-        return (weights * leave_one_out(total, self._group_size()))[start : start + len(mask)]
+        return leave_one_out(total, self._group_size())[start : start + len(mask)]
 
     def _log_kl(self, mask: Tensor) -> None:
         """Log the divergence itself under KL-mixing, where TRL saw it times α / β."""
@@ -381,7 +382,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
                 seed=self.args.seed,
             )
         self.policy.training = self.describe()
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        return super().train(self.checkpoint(resume_from_checkpoint), *args, **kwargs)
 
     def describe(self) -> dict[str, Any]:
         """What `steer.json` and the model card say of the training."""

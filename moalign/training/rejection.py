@@ -305,7 +305,7 @@ class RejectionTrainer(SteerableTrainer, Trainer):
             )
         self.policy.training = self.describe()
         self.round = 0
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        return super().train(self.checkpoint(resume_from_checkpoint), *args, **kwargs)
 
     def evaluate(
         self,
@@ -343,7 +343,7 @@ class RejectionTrainer(SteerableTrainer, Trainer):
     # ---- saving and resuming
 
     def _rows_json(self) -> list[dict[str, Any]]:
-        kind = "weights" if self.sampler.fixed is None else Preference.parse(str(self.args.preference)).kind
+        kind = Preference.parse(self.args.preference).kind if self.args.preference else "weights"
         kind = "direction" if isinstance(self.sampler, DirectionSampler) else kind
         return [row.to_json(self.reward.objectives, kind) for row in self.rows]
 

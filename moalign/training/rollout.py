@@ -239,6 +239,20 @@ def keep_checkpoint_context(policy: SteerablePolicy, weights: Callable[[], Tenso
     model.gradient_checkpointing_enable = lambda *_, **__: enable(gradient_checkpointing_kwargs=options)
 
 
+def check_save_steps(args: Any) -> None:
+    """Refuse checkpoints in the middle of what one rollout serves: the rest of the rollout is in no checkpoint.
+
+    Raises:
+        InputError: `save_steps` is no multiple of the updates per rollout.
+    """
+    updates = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
+    if args.save_strategy == "steps" and args.save_steps >= 1 and args.save_steps % updates:
+        raise InputError(
+            f"save_steps must be a multiple of {updates}, the updates that one rollout serves, found {args.save_steps}: "
+            "a run could not be resumed exactly between them"
+        )
+
+
 def make_aggregation(args: Any, scalarizer: Scalarizer) -> GradientAggregation | None:
     """The gradient aggregation that an online learner's settings ask for.
 

@@ -46,6 +46,11 @@ def starting_policy(
                 "the settings ask for a shared adapter, but the policy to train further has none: "
                 f"its adapters are {', '.join(model.conditioning.adapters)}"
             )
+        vars(model.model).pop(
+            "gradient_checkpointing_enable", None
+        )  # an earlier run's wrapper reads that run's weights
+        if getattr(model.base, "is_gradient_checkpointing", False):
+            model.base.gradient_checkpointing_disable()
         return model
     if isinstance(model, PeftModel):
         raise InputError("the model already carries adapters: load it as a SteerablePolicy to train it further")

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from peft import LoraModel
-from torch import nn
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from frontier.atomic import write_text
-from frontier.errors import InputError
+from frontier.errors import unknown_name
 from moalign.bundle import write_manifest
 from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
+from moalign.training.checkpoints import STATE, latest_checkpoint, steering_file
 from moalign.training.output_layer import adapters_saved_alone
 from moalign.training.rollout import PreferenceSampler
 from reward_heads import Normalizer
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     _Trainer = Trainer
 else:
     _Trainer = object
-
-STATE = "steering_state.json"
 
 
 class SteerableTrainer(_Trainer):
@@ -45,6 +44,9 @@ class SteerableTrainer(_Trainer):
 
     def _activate(self) -> None:
         """All adapters take part in every forward; gradients reach those that this run trains."""
+        for name in self.trained_adapters or ():
+            if name not in self.policy.mixture.names:
+                raise unknown_name("adapter", name, self.policy.mixture.names)
         cast("LoraModel", self.policy.model.base_model).set_adapter(list(self.policy.mixture.names))
         self.policy.mixture.train_adapters(self.trained_adapters)
 
@@ -83,20 +85,33 @@ class SteerableTrainer(_Trainer):
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; config.json says the same in the open
         self.policy.normalizer = self.normalizer.to_json() if self.normalizer is not None else None
         write_manifest(folder, self.policy.manifest(folder))
+        if folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+            # Before Trainer writes `trainer_state.json`, which makes a checkpoint whole, and before it deletes older ones.
+            write_text(folder / STATE, json.dumps(self.steering_state()))
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write moalign's card, which knows objectives and normaliser, where TRL would write its own."""
+        self._write_card(Path(str(self.args.output_dir)))
+
+    def _write_card(self, folder: Path) -> None:
         if self.is_world_process_zero():
-            folder = Path(str(self.args.output_dir))
             write_text(folder / "README.md", model_card(self.policy.manifest(folder)))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write a bundle: `SteerablePolicy.from_pretrained(output_dir)` reads it, as it reads every checkpoint."""
         super().save_model(output_dir, _internal_call)
         if not _internal_call:
-            self.create_model_card()
+            self._write_card(Path(str(output_dir or self.args.output_dir)))
 
     # ---- resuming
+
+    def checkpoint(self, resume: str | bool | None) -> str | None:
+        """The checkpoint that `resume_from_checkpoint` means: a path, or (`True`) the latest whole one in the output folder.
+
+        Raises:
+            InputError: there is none.
+        """
+        return str(latest_checkpoint(str(self.args.output_dir), required=True)) if resume is True else resume or None
 
     def steering_state(self) -> dict[str, Any]:
         """What a checkpoint has to know beyond weights and optimizer, as JSON."""
@@ -114,11 +129,9 @@ class SteerableTrainer(_Trainer):
         if state["normalizer"] is not None:
             self.normalizer = Normalizer.from_json(state["normalizer"])
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            write_text(folder / STATE, json.dumps(self.steering_state()))
+    def _load_best_model(self) -> None:
+        """The adapters of the best checkpoint; Trainer looks for a file that adapters in folders of their own do not leave."""
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(*args, **kwargs)
@@ -128,9 +141,4 @@ class SteerableTrainer(_Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            path = Path(checkpoint) / STATE
-            if not path.is_file():
-                raise InputError(
-                    f"{checkpoint} has no {STATE}: it was not written by moalign and cannot be resumed exactly"
-                )
-            self.restore_steering(json.loads(path.read_text(encoding="utf-8")))
+            self.restore_steering(json.loads(steering_file(checkpoint).read_text(encoding="utf-8")))

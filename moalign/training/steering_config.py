@@ -85,6 +85,10 @@ class SteeringConfig:
                 f"shared_target_modules goes with conditioning adapter_mixture, found {self.conditioning}, which has one adapter anyway"
             )
         args: Any = self  # what follows are TRL's fields
+        if args.n_gpu > 1:
+            raise InputError(
+                "several GPUs need a process each: start with `accelerate launch`, or set CUDA_VISIBLE_DEVICES to one of them"
+            )
         on_gpu = torch.cuda.is_available() and not args.use_cpu
         if args.bf16 is None:
             args.bf16 = on_gpu and not args.fp16

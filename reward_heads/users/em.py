@@ -112,17 +112,22 @@ def run_em(
     gamma, alive = responsibilities.double(), torch.ones(responsibilities.shape[1], dtype=torch.bool)
     trace: list[float] = []
     gamma, alive = _drop(gamma, seen, alive)
+    dropped = False
     for _ in range(rounds):
         shares = gamma[seen].mean(dim=0)
         scorer.fit(rows, gamma[pairs.user_of[rows]])
         total = user_log_likelihood(scorer.differences(rows), pairs, rows)
+        before, had_dropped = int(alive.sum()), dropped
         gamma, alive = _drop(posterior(total, shares, seen, assignment), seen, alive)
+        dropped = int(alive.sum()) < before
         if assignment == "soft":
             fitted = (total + shares.log()).logsumexp(dim=1)[seen].sum()
         else:
             fitted = total.masked_fill(shares == 0, -torch.inf).amax(dim=1)[seen].sum()
         trace.append(float(fitted) - scorer.penalty())
-        if tolerance is not None and len(trace) > 1 and trace[-1] - trace[-2] < tolerance * len(rows):
+        # Losing a group may cost likelihood, after which the others have to settle anew.
+        settled = tolerance is not None and len(trace) > 1 and trace[-1] - trace[-2] < tolerance * len(rows)
+        if settled and not dropped and not had_dropped:
             break
     shares = gamma[seen].mean(dim=0)
     return Mixture(shares, torch.where(seen[:, None], gamma, shares), tuple(trace))

@@ -33,7 +33,8 @@ class FeatureGroups(Grouping):
             features_b (`Tensor`): `[n, d]`.
             labels (`Tensor`): `[n]`, the probability that a is better.
         """
-        return self.posterior_of((features_a.double() - features_b.double()) @ self.weights.T, labels)
+        a, b = (features.detach().cpu().double() for features in (features_a, features_b))
+        return self.posterior_of((a - b) @ self.weights.T, labels.detach().cpu())
 
 
 def fit_feature_groups(

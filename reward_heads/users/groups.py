@@ -71,6 +71,7 @@ class UserGroups(Grouping):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the reward (see [`TransformerReward.save_pretrained`]), and beside it `groups.json`: users, responsibilities, the likelihood table."""
+        (Path(folder) / FILE_NAME).unlink(missing_ok=True)  # old users must not stand beside a new reward
         self.reward.save_pretrained(folder)
         content = {"schema_version": SCHEMA_VERSION, "objective": self.objective, **self.to_json()}
         write_text(Path(folder) / FILE_NAME, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

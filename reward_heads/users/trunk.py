@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from frontier.errors import InputError
 from reward_heads.model import TransformerReward
@@ -109,12 +110,18 @@ def set_trainable(reward: TransformerReward, trainable: str, lora_rank: int, see
         trainable (`str`): `"all"`, `"lora"` or `"heads"`.
         lora_rank (`int`): r; alpha is 2r, every linear layer of the trunk gets one.
         seed (`int`): of the LoRA's first factors.
+
+    Raises:
+        InputError: LoRA is asked for, and the trunk has no linear layer.
     """
     model, trunk = reward.model, f"{reward.model.base_model_prefix}."
     if trainable == "lora":
         from peft import LoraConfig, inject_adapter_in_model
 
-        layers = [n for n, module in model.named_modules() if n.startswith(trunk) and isinstance(module, nn.Linear)]
+        kinds = (nn.Linear, Conv1D)
+        layers = [n for n, module in model.named_modules() if n.startswith(trunk) and isinstance(module, kinds)]
+        if not layers:
+            raise InputError(f"{type(model).__name__} has no linear layer for a LoRA: use trainable all or heads")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             inject_adapter_in_model(LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=layers), model)

@@ -11,7 +11,9 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from frontier.errors import InputError
 from moalign.cli.methods import METHODS, find_method
+from moalign.training.checkpoints import latest_checkpoint
 from reward_heads import FunctionReward
 
 STEPS, SAVED, KILLED = 6, 3, 5
@@ -135,3 +137,15 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(name, tiny_base, tmp_p
         for line, again in zip(lines, resumed_logs[file], strict=True):
             assert {k: (v, again.get(k)) for k, v in line.items() if v != again.get(k)} == {}, line["step"]
     assert any(tensor.any() for key, tensor in weights.items() if "lora_B" in key)  # it trained at all
+
+
+def test_a_checkpoint_that_was_cut_off_is_skipped(tiny_base, tmp_path, caplog):
+    """Killed while it wrote a checkpoint: the run goes on from the one before."""
+    train("clp", str(tiny_base), tmp_path)
+    for missing in ("trainer_state.json", "steering_state.json"):
+        (tmp_path / f"checkpoint-{STEPS}" / missing).unlink(missing_ok=True)
+        assert latest_checkpoint(tmp_path).name == f"checkpoint-{SAVED}"
+    assert f"checkpoint-{STEPS} was not written to its end" in caplog.text
+    (tmp_path / f"checkpoint-{SAVED}" / "trainer_state.json").write_text('{"global_st')
+    with pytest.raises(InputError, match="holds no checkpoint to go on from"):
+        latest_checkpoint(tmp_path, required=True)

@@ -9,7 +9,12 @@ from typing import Any
 from frontier.errors import InputError
 from moalign.cli.command import Command, Values, about, parse
 from moalign.cli.console import say
-from moalign.cli.output_folder import check_unused, check_writable, nothing_left_of_refused_input
+from moalign.cli.output_folder import (
+    check_unused,
+    check_writable,
+    clear_results,
+    nothing_left_of_refused_input,
+)
 from moalign.cli.quiet import hide_loading_bars
 
 # Not config.json: in this folder that is the model's.
@@ -102,7 +107,14 @@ def _train(options: RewardOptions, values: Values) -> None:
         write_text(
             Path(options.output_dir) / CONFIG, json.dumps(resolved, indent=2, default=str, sort_keys=True) + "\n"
         )
-    trainer.train(resume_from_checkpoint=options.resume_from_checkpoint or None)
+    if options.overwrite_output_dir and not options.resume_from_checkpoint:
+        clear_results(options.output_dir)
+    resume = options.resume_from_checkpoint
+    if resume is True:
+        from moalign.training.checkpoints import latest_checkpoint
+
+        resume = str(latest_checkpoint(options.output_dir, required=True, needs=()))
+    trainer.train(resume_from_checkpoint=resume or None)
     metrics = trainer.evaluate() if held_out is not None else {}
     if trainer.is_world_process_zero():
         trainer.reward.save_pretrained(options.output_dir)

@@ -10,7 +10,12 @@ from frontier.errors import InputError
 from moalign.cli.command import Command, Values, about, parse
 from moalign.cli.console import is_main_process, say
 from moalign.cli.methods import METHODS, find_method
-from moalign.cli.output_folder import check_unused, check_writable, nothing_left_of_refused_input
+from moalign.cli.output_folder import (
+    check_unused,
+    check_writable,
+    clear_results,
+    nothing_left_of_refused_input,
+)
 from moalign.cli.quiet import hide_loading_bars
 from moalign.cli.sources import REWARD_HELP, load_normalizer, load_reward
 
@@ -41,7 +46,11 @@ class TrainOptions:
     )
     output_dir: str = field(metadata=about("The run folder, which becomes the bundle."))
     eval_dataset: str | None = field(
-        default=None, metadata=about("The same kind of data for evaluation during training (eval_strategy).")
+        default=None,
+        metadata=about(
+            "The same kind of data for evaluation during training (eval_strategy), and for the report that maxmin and lagrangian end with (else made on the "
+            "training prompts)."
+        ),
     )
     skip_bad_rows: bool = field(
         default=False, metadata=about("Leave broken rows of the data out, and write them to a side file.")
@@ -109,8 +118,10 @@ def _check(options: TrainOptions, one_run: bool) -> None:
     if isinstance(resume, str) and not (Path(resume) / "trainer_state.json").is_file():
         found = ", ".join(p.name for p in sorted(out.glob("checkpoint-*"))) or "none"
         raise InputError(f"resume_from_checkpoint: {resume} is no checkpoint; checkpoints in {out}: {found}")
-    if resume is True and not any(out.glob("checkpoint-*")):
-        raise InputError(f"resume_from_checkpoint: {out} holds no checkpoint to go on from")
+    if resume is True:
+        from moalign.training.checkpoints import latest_checkpoint
+
+        latest_checkpoint(out, required=True)
 
 
 def _train(options: TrainOptions, values: Values, config_class: Any, trainer_class: Any, data: str) -> None:
@@ -136,11 +147,15 @@ def _train(options: TrainOptions, values: Values, config_class: Any, trainer_cla
     shared = evaluation | {"normalizer": normalizer, "callbacks": [RecordSources(sources)]}
     if not is_trainer:
         resume = bool(options.resume_from_checkpoint)
+        if options.overwrite_output_dir and not resume:
+            clear_results(options.output_dir)
         policy = trainer_class(model, reward, config, dataset, resume_from_checkpoint=resume, **shared)
         if is_main_process():
             _save_policy(policy, Path(options.output_dir), config, sources)
         return
     trainer = trainer_class(model, reward, config, dataset, **shared)
+    if options.overwrite_output_dir and not options.resume_from_checkpoint:
+        clear_results(options.output_dir)
     trainer.train(resume_from_checkpoint=options.resume_from_checkpoint or None)
     trainer.save_model(options.output_dir)
 
