@@ -93,6 +93,7 @@ def rows_of(found: dict[str, list[Result]]) -> Iterator[Row]:
             continue
         judge = "its own values" if scalarizers.SCALARIZERS[name][3] else "the weighted sum"
         text = f"one policy, covered, β 0.3, {result.figures['updates']} updates in {result.seconds:.0f} s; gain in {judge}"
+        text += scalarizers.NOTES.get(name, "")
         yield Row(f"scalarizer.{name}.gain", text, result.figures["gain"], "of the possible gain")
 
 
@@ -102,7 +103,9 @@ def _modpo_rows(one: list[Result], steerable: list[Result], drawn: list[Result])
     yield from gain_rows("modpo", one, {}, (0.98, None), what)
     peers = {"one MODPO model per weight": one}
     what = f"MODPO, one steerable policy, {_pairs(steerable)} {told}"
-    yield from gain_rows("modpo_steerable", steerable, peers, (0.97, 0.93), what, unbarred="rare")
+    # The bars are for the larger β: the smaller one asks for more than pairs from the reference show.
+    largest = max(r.job.settings["beta"] for r in steerable)
+    yield from gain_rows("modpo_steerable", steerable, peers, (0.97, 0.93), what, judged=[f"covered.beta{largest:g}"])
     what = f"MODPO, one steerable policy, {_pairs(drawn)} with one drawn label per objective"
     note = (
         "the labels' noise: the same pairs, updates and seed reach modpo_steerable.gain with labels that are free of it"
@@ -159,7 +162,8 @@ def _lagrangian_rows(results: list[Result]) -> Iterator[Row]:
         ("oscillation", "oscillation", "of λ*", max, None, "half of max − min of λ over the last third"),
     ):
         what = f"Lagrangian, {problems}: {text}"
-        yield from value_row(f"lagrangian.{row_id}", results, key, what, unit, worst, bar, judge_worst=True)
+        # Nobody may be over the line; what is gained is a mean over seeds, as everywhere.
+        yield from value_row(f"lagrangian.{row_id}", results, key, what, unit, worst, bar, judge_worst=worst is max)
 
 
 def _pairs(results: Sequence[Result]) -> str:

@@ -39,6 +39,17 @@ class Result:
 
 def run_job(job: Job) -> Result:
     """Run one job here."""
+    started = perf_counter()
+    try:
+        figures = job.function(**job.settings)
+    except Exception as error:  # a benchmark reports a broken training as a row that does not hold
+        traceback.print_exc()
+        return Result(job, seconds=perf_counter() - started, error=f"{type(error).__name__}: {error}")
+    return Result(job, figures, perf_counter() - started)
+
+
+def prepare_process() -> None:
+    """One thread, and no bars and notes between those of the others."""
     import logging
 
     import torch
@@ -47,13 +58,6 @@ def run_job(job: Job) -> Result:
     torch.set_num_threads(1)
     disable_progress_bars()
     logging.getLogger("moalign").setLevel(logging.ERROR)
-    started = perf_counter()
-    try:
-        figures = job.function(**job.settings)
-    except Exception as error:  # a benchmark reports a broken training as a row that does not hold
-        traceback.print_exc()
-        return Result(job, seconds=perf_counter() - started, error=f"{type(error).__name__}: {error}")
-    return Result(job, figures, perf_counter() - started)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> list[Result]:
@@ -64,7 +68,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> list[Result]:
     # Spawned, not forked: a forked torch hangs as soon as its parent has used threads.
     context = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_process) as pool,
         tqdm(total=round(sum(job.cost for job in jobs)), desc="Oracle", unit="s") as bar,
     ):
         waiting = {pool.submit(run_job, jobs[i]): i for i in order}

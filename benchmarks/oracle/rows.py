@@ -29,7 +29,7 @@ def gain_rows(
     peers: Mapping[str, Sequence[Result]],
     bars: tuple[float | None, float | None] | None,
     what: str,
-    unbarred: str | None = None,
+    judged: Sequence[str] | None = None,
     note: str = "",
 ) -> list[Row]:
     """`NAME.gain.mean` and `NAME.gain.min` (the worst cell, which the bars judge), then both per world and β beside the peers.
@@ -40,7 +40,7 @@ def gain_rows(
         peers: label to results, in the same cells.
         bars (`tuple`, *optional*): for the mean and the minimum, `None` where there is none.
         what (`str`): description.
-        unbarred (`str`, *optional*): cells that begin with this are reported but not judged.
+        judged (`Sequence[str]`, *optional*): the cells that the bars are for, as `covered.beta1`; the others are only reported. All by default.
         note (`str`, *optional*): the reason that a missed bar is known to have.
     """
     rows: list[Row] = []
@@ -50,7 +50,7 @@ def gain_rows(
         text = f"{what}, {_named(cell)}; {found[0].figures['updates']} updates, {seconds:.0f} s, {_seeds(found)}"
         for kind, summarise in (("mean", _mean), ("min", min)):
             values = [summarise(r.figures["gains"]) for r in found]
-            if unbarred is None or not cell.startswith(unbarred):
+            if judged is None or cell in judged:
                 summary[kind].append((_mean(values), values))
             rows.append(
                 Row(
@@ -67,10 +67,10 @@ def gain_rows(
         if not summary[kind]:
             continue
         value, spread = min(summary[kind])
-        judged = at_least(bar, value) if bar is not None else {}
-        reason = f"; {note}" if note and judged and not judged["holds"] else ""
+        verdict = at_least(bar, value) if bar is not None else {}
+        reason = f"; {note}" if note and verdict and not verdict["holds"] else ""
         text = f"{what}: {kind} over ten weights, mean over seeds, of the world and β where it is least{reason}"
-        head.append(Row(f"{name}.gain.{kind}", text, value, GAIN, interval=[min(spread), max(spread)], **judged))
+        head.append(Row(f"{name}.gain.{kind}", text, value, GAIN, interval=[min(spread), max(spread)], **verdict))
     bar_text = f">= {bars[0]:g}" if bars and bars[0] is not None else None
     return [*head, *rows, *broken(results, f"{name}.gain", bar=bar_text)]
 

@@ -36,6 +36,11 @@ SCALARIZERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any], bool]] = {
     "cagrad": (Linear, WEIGHTS, {"gradient_aggregation": "CAGrad"}, False),
 }
 
+NOTES = {
+    "gdpo": ". Whitening gives rewards a scale of their own, beside which the same β counts for less: the policy goes past the optimum",
+    "mo_grpo": ". Dividing by the spread of a group changes what β is worth",
+}
+
 
 def scalarized(name: str, beta: float, steps: int, seed: int) -> dict[str, Any]:
     """One unconditioned policy under a scalarizer; the gain is in the scalarizer's own values where these define an optimum.
