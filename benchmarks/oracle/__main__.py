@@ -55,9 +55,9 @@ def plan(args: argparse.Namespace) -> Plan:
         add("modpo", modpo.one_per_weight, [{**s, **size} for s in single], 20 if quick else 140)
     if "dpa" in args.methods:
         small = {"prompts_per_round": 256, "epochs_per_round": 1} if quick else {}
-        for told, objectives, some in (("adapter_mixture", 3, seeds), ("prompt", 2, seeds[:1])):
+        for told, objectives, some in (("prompt", 2, seeds), ("adapter_mixture", 3, seeds[:1])):
             settings_of = [{"conditioning": told, "objectives": objectives, **small, "seed": s} for s in some]
-            add(f"dpa.{told}", dpa.dpa, settings_of, 5 if quick else 40)
+            add(f"dpa.{told}", dpa.dpa, settings_of, 5 if quick else 55)
     if "maxmin" in args.methods:
         add("maxmin", maxmin.maxmin, [{"beta": min(betas), "seed": s, **few} for s in seeds], 4 if quick else 45)
         add("groups", maxmin.groups, [{"seed": s, **({"pairs": 1000} if quick else {})} for s in seeds], 15)
@@ -115,8 +115,8 @@ def _modpo_rows(one: list[Result], steerable: list[Result], drawn: list[Result])
 
 def _dpa_rows(found: dict[str, list[Result]]) -> Iterator[Row]:
     texts = {
-        "dpa.adapter_mixture": ("dpa.bon_ratio", "adapter mixture, three objectives"),
-        "dpa.prompt": ("dpa.bon_ratio.prompt", "told in the prompt, two objectives as in the paper"),
+        "dpa.prompt": ("dpa.bon_ratio", "told in the prompt, two objectives as in the paper"),
+        "dpa.adapter_mixture": ("dpa.bon_ratio.mixture", "adapter mixture, three objectives"),
     }
     for name, (row_id, told) in texts.items():
         if name not in found:

@@ -95,7 +95,7 @@ def test_the_plan_covers_both_worlds_both_temperatures_and_three_seeds():
     cells = {(j.settings["kind"], j.settings["beta"], j.settings["seed"]) for j in jobs["clp"]}
     assert len(cells) == len(jobs["clp"]) == 12
     assert {j.settings["kind"] for j in jobs["modpo_steerable"]} == {"covered", "rare"}
-    assert len(jobs["dpa.adapter_mixture"]) == len(jobs["maxmin"]) == len(jobs["groups"]) == 3
+    assert len(jobs["dpa.prompt"]) == len(jobs["maxmin"]) == len(jobs["groups"]) == 3
     quick = plan(flags(quick=True))
     assert quick.keys() == jobs.keys()
     assert all(len(some) <= 9 for some in quick.values())
