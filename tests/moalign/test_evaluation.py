@@ -330,3 +330,15 @@ def test_front_of_refuses():
         front_of(front, "truth")
     with pytest.raises(InputError, match="rewards must hold numbers, found None"):
         front_of(front, "true")
+
+
+def test_samples_come_from_the_policy_whatever_its_generation_config_says(quick, tiny_base):
+    """A base that asks for a repetition penalty would bias the KL, the normaliser and every report."""
+    from moalign.evaluation import complete
+
+    policy = quick.policy(tiny_base)
+    weights = torch.tensor([[0.5, 0.5]] * 8)
+    before = complete(policy, ["a b"] * 8, weights, max_new_tokens=12, seed=3)
+    policy.base.generation_config.repetition_penalty = 50.0
+    policy.base.generation_config.min_new_tokens = 12
+    assert complete(policy, ["a b"] * 8, weights, max_new_tokens=12, seed=3) == before

@@ -234,3 +234,8 @@ def test_held_out_flags_may_all_say_the_same_but_must_be_flags(base, tokenizer, 
     assert "eval_sign_accuracy/kind" in trainer.evaluate([rating])
     with pytest.raises(InputError, match="eval_dataset: objective 'kind' is sign-aware, so its scores must be 1"):
         trainer.evaluate([rating | {"scores": {"kind": 7.0}}])
+
+
+def test_flags_that_nobody_compared_are_no_pair():
+    row = {"prompt": "p", "completion_a": "a", "completion_b": "b", "safe_a": {"harmless": True}, "safe_b": None}
+    assert pairs_and_flags([row]) == [{"prompt": "p", "completion": "a", "scores": {"harmless": 1.0}}]

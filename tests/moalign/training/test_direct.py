@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -465,3 +466,25 @@ def test_a_prepared_table_is_used_as_it_is(tiny_base, tmp_path):
     assert not counted
     for name, value in parameters(first).items():
         assert torch.equal(value, parameters(again)[name]), name
+
+
+def test_refuses_a_prepared_table_without_the_rewards_that_are_needed(tiny_base, tmp_path):
+    corner = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / "a", preference="helpful=1.0"), PAIRS)
+    with pytest.raises(InputError, match="the prepared pairs hold no rewards"):
+        DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / "b"), corner.train_dataset)
+
+
+def test_the_best_checkpoint_is_loaded_at_the_end(tiny_base, tmp_path):
+    """Trainer looks for weights in one file; adapters lie in folders of their own."""
+    config = settings(
+        tmp_path, eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1, load_best_model_at_end=True,
+        metric_for_best_model="loss", greater_is_better=True,  # the worst, so that it is not the last
+    )  # fmt: skip
+    trainer = DirectTrainer(str(tiny_base), REWARD, config, PAIRS, PAIRS)
+    trainer.train()
+    best = Path(trainer.state.best_model_checkpoint)
+    assert best.name == "checkpoint-1"
+    saved = SteerablePolicy.from_pretrained(best)
+    for name, value in saved.model.named_parameters():
+        if ".lora_" in name:
+            assert torch.equal(value, dict(trainer.model.named_parameters())[name]), name

@@ -128,3 +128,11 @@ def test_gradient_checkpointing_changes_nothing(quick, tiny_base, tmp_path, cond
     plain, checkpointed = end(), end(gradient_checkpointing=True)
     for name, value in plain.items():
         assert_close(checkpointed[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_refuses_checkpoints_in_the_middle_of_a_rollout(quick, tmp_path):
+    """What is left of a rollout is in no checkpoint, so that the run could not be resumed exactly."""
+    rollout = {"num_iterations": 2, "save_strategy": "steps"}
+    with pytest.raises(InputError, match="save_steps must be a multiple of 2"):
+        quick.settings(tmp_path, save_steps=3, **rollout)
+    assert quick.settings(tmp_path, save_steps=4, **rollout).save_steps == 4
