@@ -26,7 +26,7 @@ def plan(args: argparse.Namespace) -> Plan:
     kinds = ["covered"] if quick else args.worlds
     betas = [0.3] if quick else args.betas
     steps = 60 if quick else args.steps
-    every = [{"kind": k, "beta": b, "seed": seed} for k in kinds for b in betas for seed in seeds]
+    every: list[dict[str, Any]] = [{"kind": k, "beta": b, "seed": seed} for k in kinds for b in betas for seed in seeds]
     first = [settings for settings in every if settings["seed"] == 0]
     few = {"steps": 30} if quick else {}
     jobs: Plan = {}
