@@ -270,6 +270,7 @@ class Preference:
                 goal = f"preference {kind} must {'sum to' if kind == 'weights' else 'have L2 norm'} 1"
                 _refuse(f"{goal}, found {size:.9g} ({_text(numbers)}); ask for normalising to have them scaled", valid)
             numbers = _scaled_to_one(kind, numbers, valid)
+        numbers = {name: number + 0.0 for name, number in numbers.items()}  # -0.0, which scaling can make, is 0.0
         object.__setattr__(self, "_kind", kind)
         object.__setattr__(self, "_values", numbers)
         object.__setattr__(self, "_hash", hash((kind, frozenset(self._nonzero().items()))))
