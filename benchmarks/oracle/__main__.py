@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from benchmarks.jobs import Job, Result, run_jobs
 from benchmarks.oracle import dpa, lagrangian, maxmin, modpo, online, scalarizers
-from benchmarks.oracle.jobs import Job, Result, run_jobs
 from benchmarks.oracle.rows import broken, gain_rows, value_row
 from benchmarks.report import Row, main
 

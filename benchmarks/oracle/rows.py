@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.oracle.jobs import Result
+from benchmarks.jobs import Result
 from benchmarks.report import Row, at_least, at_most
 
 GAIN = "of the possible gain"

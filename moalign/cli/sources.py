@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 IMPLICIT = "implicit:"
 REWARD_HELP = (
-    "The reward vector: a folder of reward heads, a hub id, FILE.py:NAME or MODULE:NAME of one made in Python, or implicit:BUNDLE for the rewards that a "
-    "policy trained on pairs stands for; several separated by commas become one vector."
+    "The reward vector: the folder of a reward (heads, probes, an ensemble; its calibration and decorrelation are applied), a hub id, FILE.py:NAME or "
+    "MODULE:NAME of one made in Python, or implicit:BUNDLE for the rewards that a policy trained on pairs stands for; several separated by commas become "
+    "one vector."
 )
 
 
@@ -53,10 +54,10 @@ def _one_reward(part: str) -> "VectorReward":
         raise InputError(f"reward '{part}': name what to take from the file, as in {part}:reward")
     import torch
 
-    from reward_heads import TransformerReward
+    from reward_heads.saved import load_reward as load_saved
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TransformerReward.from_pretrained(part, device=device)
+    return load_saved(part, device=device)
 
 
 def _from_python(part: str) -> "VectorReward":

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from benchmarks.oracle.__main__ import METHODS, plan, rows_of
-from benchmarks.oracle.jobs import Job, Result, run_job, run_jobs
+from benchmarks.jobs import Job, Result, run_job, run_jobs
 from benchmarks.oracle.rows import gain_rows, value_row
 
 

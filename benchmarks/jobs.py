@@ -60,7 +60,7 @@ def prepare_process() -> None:
     logging.getLogger("moalign").setLevel(logging.ERROR)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> list[Result]:
+def run_jobs(jobs: Sequence[Job], workers: int | None = None, what: str = "Oracle") -> list[Result]:
     """Run all jobs in `workers` processes (as many as there are cores by default); results in the order of the jobs."""
     workers = workers or os.cpu_count() or 1
     order = sorted(range(len(jobs)), key=lambda i: -jobs[i].cost)
@@ -69,7 +69,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None = None) -> list[Result]:
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_process) as pool,
-        tqdm(total=round(sum(job.cost for job in jobs)), desc="Oracle", unit="s") as bar,
+        tqdm(total=round(sum(job.cost for job in jobs)), desc=what, unit="s") as bar,
     ):
         waiting = {pool.submit(run_job, jobs[i]): i for i in order}
         for done in as_completed(waiting):

@@ -1,0 +1,1 @@
+"""Reward heads on real data: accuracy, missing labels, users, decorrelation, cycles, speed."""

@@ -1,0 +1,84 @@
+"""Save any reward of this package into a folder, and load it again without knowing what it is.
+
+`load_reward(folder)` looks for the file that marks each kind, and applies the transforms (calibration, decorrelation) that lie beside it. A folder without any marker is read
+as an ordinary sequence-classification model.
+"""
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frontier.errors import InputError
+from reward_heads.transforms import FILE_NAME, TransformedReward, load_transforms, save_transforms
+from reward_heads.vector_reward import VectorReward
+
+MARKERS = {
+    "reward_heads.json": "reward_heads.model:TransformerReward",
+    "probe.json": "reward_heads.probes:ProbeReward",
+    "ensemble.json": "reward_heads.ensemble:EnsembleReward",
+    "gate.json": "reward_heads.gating:GatedReward",
+    "remote.json": "reward_heads.remote:RemoteReward",
+}
+"""The file that marks a saved reward, and the class whose `from_pretrained` reads the folder."""
+
+
+def save_reward(reward: VectorReward, folder: str | os.PathLike[str]) -> None:
+    """Write a reward, with its transforms if it is a [`TransformedReward`].
+
+    Args:
+        reward (`VectorReward`): anything with `save_pretrained`.
+        folder (`str` or path): transforms of an earlier reward in it are removed first.
+
+    Raises:
+        InputError: the reward is made of Python code, which no file can hold.
+    """
+    inner = reward.reward if isinstance(reward, TransformedReward) else reward
+    save: Callable[[Any], None] | None = getattr(inner, "save_pretrained", None)
+    if save is None:
+        raise InputError(
+            f"{type(inner).__name__} can't be saved: it is made of Python code; name it as FILE.py:NAME where a reward is asked for"
+        )
+    (Path(folder) / FILE_NAME).unlink(missing_ok=True)
+    save(folder)
+    if isinstance(reward, TransformedReward):
+        save_transforms(reward.transforms, folder, marker_of(folder) or "config.json")
+
+
+def load_reward(
+    folder: str | os.PathLike[str], *, device: str | torch.device | None = None, batch_size: int = 64
+) -> Any:
+    """Load whatever reward a folder holds; transforms beside it are applied.
+
+    Args:
+        folder (`str` or path): what `save_pretrained` of a reward or [`save_reward`] wrote, or any sequence-classification model (a folder or a hub id).
+        device (*optional*): for models, by default the CPU.
+        batch_size (`int`, *optional*, defaults to 64): texts per forward pass.
+
+    Returns:
+        `VectorReward`.
+
+    Raises:
+        InputError: nothing there, two rewards in one folder, or a file that is broken; names it.
+    """
+    marker = marker_of(folder)
+    module, _, name = MARKERS[marker or "reward_heads.json"].partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    reward = kind.from_pretrained(folder, device=device, batch_size=batch_size)
+    transforms = load_transforms(folder, marker or "config.json")
+    return TransformedReward(reward, transforms) if transforms else reward
+
+
+def marker_of(folder: str | os.PathLike[str]) -> str | None:
+    """The marker file of the reward in a folder; `None` where there is none.
+
+    Raises:
+        InputError: there are two.
+    """
+    found = [marker for marker in MARKERS if (Path(folder) / marker).is_file()]
+    if len(found) > 1:
+        raise InputError(f"{folder} holds two rewards, {' and '.join(found)}: keep one, or use two folders")
+    return found[0] if found else None
