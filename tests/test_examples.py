@@ -12,8 +12,9 @@ CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
 
 
 def command_for(path):
-    """`reward.yaml` belongs to `moalign reward`, `METHOD.yaml` and `METHOD_*.yaml` to `moalign train METHOD`."""
-    from moalign.cli.verbs import reward, train
+    """`reward.yaml` belongs to `moalign reward train`, `METHOD.yaml` and `METHOD_*.yaml` to `moalign train METHOD`."""
+    from moalign.cli.reward import train as reward
+    from moalign.cli.verbs import train
 
     if path.stem.startswith("reward") and not path.stem.startswith("rewarded"):
         return reward.command()

@@ -26,7 +26,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_real_verbs_and_flags(command, capsys):
     words = shlex.split(command, comments=True)
-    verb = [w for w in words[1:3] if not w.startswith("-")] if words[1] == "train" else words[1:2]
+    verb = [w for w in words[1:3] if not w.startswith("-")] if words[1] in ("train", "reward") else words[1:2]
     assert main([*verb, "--help-all"]) == 0
     shown = capsys.readouterr().out
     for flag in (w.partition("=")[0] for w in words if w.startswith("--")):

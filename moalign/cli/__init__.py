@@ -16,7 +16,10 @@ from frontier.errors import InputError, unknown_name
 # Verb to what follows it and what it does. The modules `moalign.cli.verbs.VERB` are imported only when the verb runs.
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("", "run the whole pipeline on a small world of its own: no download, a few minutes on two cores"),
-    "reward": ("", "train reward heads on pairs and ratings"),
+    "reward": (
+        "ACTION",
+        "train, evaluate, calibrate and inspect vector rewards; `moalign reward --help` lists the actions",
+    ),
     "groups": ("", "find user groups in preference pairs and train a reward for each, for max-min training"),
     "train": ("METHOD", "train a steerable policy; `moalign train --help` lists the methods"),
     "front": ("BUNDLE", "measure a policy at many preferences: front.json, front.png, front.html"),

@@ -9,7 +9,15 @@ from pathlib import Path
 from frontier.errors import InputError
 from moalign.cli.console import is_main_process
 
-RESULTS = ("steer.json", "reward_heads.json", "adapter_config.json", "config.json", "model.safetensors")
+RESULTS = (
+    *("steer.json", "adapter_config.json", "config.json", "model.safetensors"),
+    *("reward_heads.json", "probe.json", "ensemble.json", "gate.json"),
+)
+# What an earlier run wrote beside its result, and what a reader would take for the new run's.
+LEFTOVERS = (
+    *("front.json", "groups.json", "constraints.json", "constraints.md", "constraints.png"),
+    *("transforms.json", "calibration.json", "report.json", "report.html"),
+)
 
 
 def check_writable(path: str | Path) -> Path:
@@ -27,21 +35,23 @@ def check_writable(path: str | Path) -> Path:
     return folder
 
 
-def check_unused(path: str | Path, overwrite: bool, remedy: str = "") -> Path:
+def check_unused(path: str | Path, overwrite: bool, remedy: str = "", names: tuple[str, ...] = RESULTS) -> Path:
     """The folder, once it holds no result of another run, or overwriting was asked for.
 
     Args:
         path (`str` or `Path`): the folder.
         overwrite (`bool`): go ahead all the same.
         remedy (`str`, *optional*): another way out, for the message.
+        names (`tuple[str, ...]`, *optional*): the files that are a result; by default a bundle's and a reward's, and checkpoints.
 
     Raises:
         InputError: it holds a result, or cannot be written to.
     """
     folder = check_writable(path)
     if not overwrite:
-        found = next((name for name in RESULTS if (folder / name).exists()), None)
-        checkpoint = next((str(p.relative_to(folder)) for p in checkpoints(folder)), None)
+        found = next((name for name in names if (folder / name).exists()), None)
+        kept = checkpoints(folder) if names is RESULTS else []
+        checkpoint = next((str(p.relative_to(folder)) for p in kept), None)
         if found or checkpoint:
             raise InputError(
                 f"output_dir {folder} already holds a result ({found or checkpoint}): name another folder{remedy}, or pass "
@@ -62,7 +72,7 @@ def clear_results(path: str | Path) -> None:
         return
     for old in [*checkpoints(folder), folder / "rounds"]:
         shutil.rmtree(old, ignore_errors=True)
-    for name in ("front.json", "groups.json", "constraints.json", "constraints.md", "constraints.png"):
+    for name in LEFTOVERS:
         (folder / name).unlink(missing_ok=True)
 
 

@@ -58,7 +58,7 @@ def test_every_verb_has_a_module():
 @pytest.mark.parametrize(
     ("verb", "part"),
     [
-        ("reward", "--objective_weights"),
+        ("reward", "calibrate"),
         ("groups", "--max_groups"),
         ("train", "rewarded_soups"),
         ("train", "clp"),

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from moalign.cli.verbs.reward import accuracy_table
+from moalign.cli.reward.train import accuracy_table
 
 
 @pytest.fixture

@@ -1,0 +1,140 @@
+"""How far rewards follow the length of real responses, before and after decorrelation, from models that were exported and loaded again."""
+
+import random
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from scipy import stats
+
+from benchmarks.report import Row, at_most
+from benchmarks.reward_heads.context import Context
+from benchmarks.reward_heads.sets import RealSet, load_set, texts_of
+from reward_heads import TransformerReward
+from reward_heads.decorrelate import DecorrelationReport, Length, erase_length, fit_decorrelation, spearman
+from reward_heads.decorrelate.head import head_inputs, with_head
+from reward_heads.decorrelate.texts import read_texts
+from reward_heads.loading import load_tokenizer
+from reward_heads.probes import Embedder, ProbeConfig, fit_heads, fit_probe
+from reward_heads.saved import load_reward, save_reward
+
+SET = "hh_dual"
+MAX_LENGTH = 160
+FOLDS, QUICK_FOLDS = 5, 2
+# The heads learn from this share of the documents; decorrelation is fitted and judged on the others, because a head follows what it has memorised in another way.
+TRAIN = 0.3
+BAR = 0.05
+Rows = list[dict[str, Any]]
+
+
+def rows(context: Context) -> list[Row]:
+    """Probes with a curve over length, fold by fold; and one plain sequence classifier with length erased from its head."""
+    real = load_set(context.loaders, SET)
+    documents = sorted({row["document"] for row in real.rows})
+    random.Random(0).shuffle(documents)
+    documents = documents[: len(documents) // 16] if context.quick else documents
+    count = round(TRAIN * len(documents))
+    train, others = _of(real, documents[:count]), documents[count:]
+    return _probes(context, real, train, others) + _plain(context, real, train, others)
+
+
+def _probes(context: Context, real: RealSet, train: Rows, documents: Sequence[str]) -> list[Row]:
+    folds = QUICK_FOLDS if context.quick else FOLDS
+    embedder = Embedder.from_pretrained(
+        context.encoder, pooling="mean", max_length=MAX_LENGTH, dtype="bfloat16", cache=context.scratch / "embeddings"
+    )
+    reward = fit_probe(embedder, train, ProbeConfig(objectives=real.objectives, uncertainty=False))
+    reports: list[DecorrelationReport] = []
+    after: list[list[float]] = []
+    for fold in range(folds):
+        out = set(documents[fold::folds])
+        held = _of(real, out)
+        corrected, report = fit_decorrelation(reward, _of(real, set(documents) - out), held_out=held, threshold=BAR)
+        save_reward(corrected, context.scratch / f"decorrelated{fold}")
+        loaded = load_reward(context.scratch / f"decorrelated{fold}")
+        prompts, completions = (list(column) for column in zip(*texts_of(held), strict=True))
+        length = Length()(completions)
+        after.append([spearman(column.double(), length) for column in loaded.score(prompts, completions).T])
+        reports.append(report)
+    n = sum(report.held_out.n for report in reports)
+    found = []
+    for k, name in enumerate(real.objectives):
+        found += _rows_of(name, k, n, reports, [values[k] for values in after])
+    return found
+
+
+def _rows_of(name: str, k: int, n: int, reports: Sequence[DecorrelationReport], after: list[float]) -> list[Row]:
+    base = f"decorrelation.{name}"
+    before = [report.held_out.before[k] for report in reports]
+    mean = fmean(after)
+    half = stats.t.ppf(0.975, len(after) - 1) * stdev(after) / len(after) ** 0.5
+    chance = fmean(1 / (report.held_out.n - 1) for report in reports)
+    rms = max(fmean(value**2 for value in after) - chance, 0.0) ** 0.5
+    what = f"Spearman of score and words on {n} held-out responses of {SET}, mean of {len(after)} folds"
+    accuracies = [(report.held_out.accuracy_before, report.held_out.accuracy_after) for report in reports]
+    each = ", ".join(f"{value:+.3f}" for value in after)
+    was, now = (fmean(values[k] for values in part) for part in zip(*accuracies, strict=True))
+    return [
+        Row(f"{base}.spearman.before", f"{what}; probe on frozen embeddings", fmean(before)),
+        Row(
+            f"{base}.spearman.after",
+            f"{what}; probe with decorrelation, exported and loaded again; folds {each} (chance alone moves one by ±{1.96 * chance**0.5:.3f})",
+            mean,
+            interval=[mean - half, mean + half],
+            peer="before",
+            peer_value=fmean(before),
+            bar=f"|.| <= {BAR:g}",
+            holds=abs(mean) <= BAR,
+        ),
+        Row(
+            f"{base}.spearman.rms",
+            "root mean square over folds of what is left, the chance of finitely many held-out responses taken off: how far a single exported model is from 0",
+            rms,
+            **at_most(BAR, rms),
+        ),
+        Row(
+            f"{base}.accuracy.loss",
+            f"points of held-out pair accuracy that decorrelation costs ({was:.3f} before, {now:.3f} after)",
+            100 * (was - now),
+            "points",
+        ),
+    ]
+
+
+def _plain(context: Context, real: RealSet, train: Rows, documents: Sequence[str]) -> list[Row]:
+    """Linear heads on a real sequence classifier's own features, length erased from their weights, exported, loaded as an ordinary model."""
+    half = len(documents) // 2
+    fit, held = _of(real, documents[:half]), _of(real, documents[half:])
+    reward = TransformerReward.from_base(
+        context.encoder, real.objectives, tokenizer=load_tokenizer(context.encoder), max_length=MAX_LENGTH
+    )
+    reward.model.to(torch.bfloat16)  # type: ignore[arg-type]
+    texts = read_texts(train, real.objectives)
+    features = head_inputs(reward, texts.prompts, texts.completions)
+    heads = fit_heads(
+        features[texts.a], features[texts.b], texts.labels, real.objectives, config=ProbeConfig(uncertainty=False)
+    ).heads
+    # What a head adds to each feature, and the level at no feature at all.
+    level = heads(torch.zeros(1, features.shape[1]))[0].double()
+    weight = heads(torch.eye(features.shape[1])).double().T - level[:, None]
+    trained = with_head(reward, weight, torch.zeros(len(weight)), -level, [True] * len(weight))
+    erased, report = erase_length(trained, fit, held_out=held, threshold=BAR)
+    erased.save_pretrained(context.scratch / "erased")
+    prompts, completions = (list(column) for column in zip(*texts_of(held), strict=True))
+    scores = load_reward(context.scratch / "erased").score(prompts, completions)
+    length = Length()(completions)
+    found = []
+    for k, name in enumerate(real.objectives):
+        value, m = spearman(scores[:, k].double(), length), report.held_out
+        what = f"length erased from the head weights of an ordinary AutoModelForSequenceClassification, {m.n} held-out responses"
+        cost = f"accuracy {m.accuracy_before[k]:.3f} before, {m.accuracy_after[k]:.3f} after"
+        found.append(
+            Row(f"decorrelation.{name}.spearman.plain", f"{what}; {cost}", value, peer="before", peer_value=m.before[k])
+        )
+    return found
+
+
+def _of(real: RealSet, documents: Sequence[str] | set[str]) -> Rows:
+    kept = set(documents)
+    return [row for row in real.rows if row["document"] in kept]

@@ -1,0 +1,9 @@
+"""What `moalign reward ACTION` can do; each action is a module with `command()` and `run(arguments)`."""
+
+ACTIONS = {
+    "train": "train one head per objective on pairs and ratings, or quick probes on frozen embeddings",
+    "evaluate": "accuracy, calibration, correlations and disagreements on held-out labels, as a page",
+    "calibrate": "make the numbers mean what they say: temperature or isotonic maps, independence of length",
+    "inspect": "what a saved reward is: objectives, training, scales, corrections",
+}
+"""Action to what it does."""
