@@ -30,9 +30,15 @@ if TYPE_CHECKING:
     from reward_heads.functions import FunctionReward, VectorFunctionReward
     from reward_heads.model import TransformerReward
     from reward_heads.normalizer import NormalizedReward, Normalizer
+    from reward_heads.probes import Embedder, ProbeConfig, ProbeReward, fit_probe
+    from reward_heads.remote.async_reward import AsyncReward
+    from reward_heads.remote.http import HTTPReward
+    from reward_heads.remote.judge import PrincipleJudge
+    from reward_heads.saved import load_reward, save_reward
     from reward_heads.text import Text
     from reward_heads.training import RewardHeadsTrainer
     from reward_heads.training_config import RewardHeadsConfig
+    from reward_heads.transforms import TransformedReward
     from reward_heads.trl_functions import as_reward_funcs
     from reward_heads.users.config import UserGroupsConfig
     from reward_heads.users.fit import fit_user_groups
@@ -41,17 +47,24 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Accuracy": "accuracy",
+    "AsyncReward": "remote.async_reward",
     "BradleyTerryScale": "bradley_terry",
     "CachedReward": "cache",
     "CombinedReward": "combine",
+    "Embedder": "probes",
     "FunctionReward": "functions",
+    "HTTPReward": "remote.http",
     "NegatedReward": "combine",
     "NormalizedReward": "normalizer",
     "Normalizer": "normalizer",
+    "PrincipleJudge": "remote.judge",
+    "ProbeConfig": "probes",
+    "ProbeReward": "probes",
     "RewardHeadsConfig": "training_config",
     "RewardHeadsTrainer": "training",
     "SelectedReward": "combine",
     "Text": "text",
+    "TransformedReward": "transforms",
     "TransformerReward": "model",
     "UserGroups": "users.groups",
     "UserGroupsConfig": "users.config",
@@ -59,27 +72,37 @@ _HOME = {
     "VectorReward": "vector_reward",
     "as_reward_funcs": "trl_functions",
     "bradley_terry_scale": "bradley_terry",
+    "fit_probe": "probes",
     "fit_user_groups": "users.fit",
+    "load_reward": "saved",
     "negated": "combine",
     "pairs_and_flags": "cost",
     "pairwise_accuracy": "accuracy",
+    "save_reward": "saved",
     "scale_of_differences": "bradley_terry",
     "select": "combine",
 }
 
 __all__ = [
     "Accuracy",
+    "AsyncReward",
     "BradleyTerryScale",
     "CachedReward",
     "CombinedReward",
+    "Embedder",
     "FunctionReward",
+    "HTTPReward",
     "NegatedReward",
     "NormalizedReward",
     "Normalizer",
+    "PrincipleJudge",
+    "ProbeConfig",
+    "ProbeReward",
     "RewardHeadsConfig",
     "RewardHeadsTrainer",
     "SelectedReward",
     "Text",
+    "TransformedReward",
     "TransformerReward",
     "UserGroups",
     "UserGroupsConfig",
@@ -87,11 +110,14 @@ __all__ = [
     "VectorReward",
     "as_reward_funcs",
     "bradley_terry_scale",
+    "fit_probe",
     "fit_user_groups",
+    "load_reward",
     "negated",
     "pairs_and_flags",
     "pairwise_accuracy",
     "rules",
+    "save_reward",
     "scale_of_differences",
     "select",
 ]

@@ -29,7 +29,8 @@ def load_reward(text: str) -> "VectorReward":
 
     Args:
         text (`str`): one or more of a folder that `moalign reward` wrote (or any sequence-classification model), `FILE.py:NAME`, `MODULE:NAME` and
-            `implicit:BUNDLE` (see `ImplicitReward`), separated by commas. A name stands for a `VectorReward`, or for a function without parameters that makes one.
+            `implicit:BUNDLE` (see `ImplicitReward`), separated by commas. A name stands for a `VectorReward`, a function without
+            parameters that makes one, or a function of (prompt, completion), such as those of `reward_heads.rules`, which becomes the objective of its name.
 
     Raises:
         InputError: there is no such folder, file, module or name, it is no reward, or two parts share an objective.
@@ -71,12 +72,30 @@ def _from_python(part: str) -> "VectorReward":
     found: Any = getattr(module, name)
     if isinstance(found, type) or not hasattr(found, "score"):  # a class, or a function that makes one
         found = found() if callable(found) and _needs_nothing(found) else found
+    if _is_rule(found):
+        from reward_heads import FunctionReward
+
+        return FunctionReward({name: found})
     if isinstance(found, type) or not isinstance(found, VectorReward):
         raise InputError(
             f"reward '{part}' is {type(found).__name__}, expected a VectorReward (something with `objectives` and `score`, such as "
-            "reward_heads.FunctionReward), or a function without parameters that makes one"
+            "reward_heads.FunctionReward), a function without parameters that makes one, or a function (prompt, completion) -> number, which becomes the "
+            "objective of its name"
         )
     return found
+
+
+def _is_rule(found: Any) -> bool:
+    """Whether it is called with exactly a prompt and a completion, as the rewards of `reward_heads.rules` are."""
+    if isinstance(found, type) or not callable(found) or hasattr(found, "score"):
+        return False
+    parameters = inspect.signature(found).parameters.values()
+    needed = [
+        p
+        for p in parameters
+        if p.default is inspect.Parameter.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(needed) == 2 and all(p in needed or p.default is not inspect.Parameter.empty for p in parameters)
 
 
 def _needs_nothing(function: Any) -> bool:

@@ -25,7 +25,7 @@ def make():
     return reward
 
 
-def not_a_reward(prompt, completion):
+def not_a_reward(prompt):
     return 0.0
 
 

@@ -26,6 +26,15 @@ def test_a_reward_of_a_module_beside_the_user(tmp_path, monkeypatch):
     assert load_reward("beside_me:reward, beside_me:Made").objectives == ("short", "made")
 
 
+def test_a_rule_becomes_the_objective_of_its_name(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def polite(prompt, completion, word='please'):\n    return float(word in completion)\n"
+    )
+    found = load_reward(f"reward_heads.rules:brevity,{tmp_path}/mine.py:polite")
+    assert found.objectives == ("brevity", "polite")
+    assert found.score(["x"], ["yes please"]).tolist() == [[-2.0, 1.0]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,0 +1,17 @@
+import pytest
+
+from frontier.errors import InputError
+from reward_heads import rules
+
+
+def test_keyword_coverage():
+    rule = rules.KeywordCoverage(["Refund", "next week", "sorry", "tax"])
+    assert rule("tax", "Sorry! The refund comes next Week, the refund.") == 3 / 4
+    assert rule("", "next, a week") == 0
+    assert rule("", "refunds") == 0  # words, not letters
+
+
+@pytest.mark.parametrize("keywords", [[], "refund", ["--"]])
+def test_refuses(keywords):
+    with pytest.raises(InputError, match="keywords"):
+        rules.KeywordCoverage(keywords)
