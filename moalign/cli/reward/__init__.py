@@ -1,7 +1,8 @@
 """What `moalign reward ACTION` can do; each action is a module with `command()` and `run(arguments)`."""
 
 ACTIONS = {
-    "train": "train one head per objective on pairs and ratings, or quick probes on frozen embeddings",
+    "train": "train one head per objective on pairs and ratings",
+    "probe": "fit linear heads on a frozen model's embeddings: the fast path",
     "evaluate": "accuracy, calibration, correlations and disagreements on held-out labels, as a page",
     "calibrate": "make the numbers mean what they say: temperature or isotonic maps, independence of length",
     "inspect": "what a saved reward is: objectives, training, scales, corrections",
