@@ -22,6 +22,7 @@ MARKERS = {
     "ensemble.json": "reward_heads.ensemble:EnsembleReward",
     "gate.json": "reward_heads.gating:GatedReward",
     "remote.json": "reward_heads.remote:RemoteReward",
+    "general_preference.json": "reward_heads.general_preference:GeneralPreferenceReward",
 }
 """The file that marks a saved reward, and the class whose `from_pretrained` reads the folder."""
 

@@ -15,8 +15,8 @@ from reward_heads.general_preference import GeneralPreferenceConfig, GeneralPref
 from reward_heads.probes import Embedder, ProbeConfig, ProbeReward, fit_probe
 
 MAX_LENGTH = 160
-# A description of a restaurant loses to one of a hotel, that to a story, and that to a restaurant again.
-KINDS = ("restaurant", "hotel", "story")
+# A line about a restaurant loses to a news summary, that to a story, and that to a restaurant again.
+KINDS = ("restaurant", "news", "story")
 WORDS = 25
 OBJECTIVE = "preference"
 # A scalar that is no better than chance is within this of ½.
@@ -43,7 +43,9 @@ def _planted(context: Context, embedder: Embedder) -> list[Row]:
         model.accuracy(test)[OBJECTIVE].accuracy,
         pairwise_accuracy(scalar, test)[OBJECTIVE].accuracy,
     )
-    what = f"{test_pairs} planted pairs of held-out texts (restaurants < hotels < stories < restaurants), frozen embeddings"
+    what = (
+        f"{test_pairs} planted pairs of held-out texts (restaurants < news < stories < restaurants), frozen embeddings"
+    )
     return [
         Row(
             "cyclic.accuracy.general",
@@ -76,7 +78,7 @@ def _real(context: Context, embedder: Embedder) -> list[Row]:
     ]
     train = [row for row in pairs if row["document"] not in out]
     test = [row for row in pairs if row["document"] in out and row["labels"][OBJECTIVE] != 0.5]
-    model = fit_preference_model(embedder, train, GeneralPreferenceConfig(blocks=4, weight_decay=1e-2))
+    model = fit_preference_model(embedder, train, GeneralPreferenceConfig(weight_decay=1e-2))
     scalar = fit_probe(embedder, train, ProbeConfig(objectives=(OBJECTIVE,), uncertainty=False))
     found = []
     for name, fitted in (("general", model), ("bradley_terry", scalar)):
@@ -103,7 +105,7 @@ def _texts(context: Context, size: int) -> list[list[str]]:
     """Distinct texts of the three kinds."""
     readers = (
         [row["text"] for row in context.loaders.data2text("SFRES")],
-        [row["text"] for row in context.loaders.data2text("SFHOT")],
+        [row["text"] for row in context.loaders.summeval()],
         [row["text"] if isinstance(row, dict) else row for row in context.loaders.tinystories()],
     )
     found = []

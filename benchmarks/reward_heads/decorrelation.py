@@ -15,6 +15,7 @@ from reward_heads import TransformerReward
 from reward_heads.decorrelate import DecorrelationReport, Length, erase_length, fit_decorrelation, spearman
 from reward_heads.decorrelate.head import head_inputs, with_head
 from reward_heads.decorrelate.texts import read_texts
+from reward_heads.diagnose.intervals import Resampling, cluster_ids, resampled_rows
 from reward_heads.loading import load_tokenizer
 from reward_heads.probes import Embedder, ProbeConfig, fit_heads, fit_probe
 from reward_heads.saved import load_reward, save_reward
@@ -47,6 +48,7 @@ def _probes(context: Context, real: RealSet, train: Rows, documents: Sequence[st
     reward = fit_probe(embedder, train, ProbeConfig(objectives=real.objectives, uncertainty=False))
     reports: list[DecorrelationReport] = []
     after: list[list[float]] = []
+    errors: list[list[float]] = []
     for fold in range(folds):
         out = set(documents[fold::folds])
         held = _of(real, out)
@@ -55,21 +57,25 @@ def _probes(context: Context, real: RealSet, train: Rows, documents: Sequence[st
         loaded = load_reward(context.scratch / f"decorrelated{fold}")
         prompts, completions = (list(column) for column in zip(*texts_of(held), strict=True))
         length = Length()(completions)
-        after.append([spearman(column.double(), length) for column in loaded.score(prompts, completions).T])
+        scores = loaded.score(prompts, completions).double().T
+        after.append([spearman(column, length) for column in scores])
+        errors.append([_standard_error(column, length, prompts) for column in scores])
         reports.append(report)
     n = sum(report.held_out.n for report in reports)
     found = []
     for k, name in enumerate(real.objectives):
-        found += _rows_of(name, k, n, reports, [values[k] for values in after])
+        found += _rows_of(name, k, n, reports, [values[k] for values in after], [values[k] for values in errors])
     return found
 
 
-def _rows_of(name: str, k: int, n: int, reports: Sequence[DecorrelationReport], after: list[float]) -> list[Row]:
+def _rows_of(
+    name: str, k: int, n: int, reports: Sequence[DecorrelationReport], after: list[float], errors: list[float]
+) -> list[Row]:
     base = f"decorrelation.{name}"
     before = [report.held_out.before[k] for report in reports]
     mean = fmean(after)
     half = stats.t.ppf(0.975, len(after) - 1) * stdev(after) / len(after) ** 0.5
-    chance = fmean(1 / (report.held_out.n - 1) for report in reports)
+    chance = fmean(error**2 for error in errors)
     rms = max(fmean(value**2 for value in after) - chance, 0.0) ** 0.5
     what = f"Spearman of score and words on {n} held-out responses of {SET}, mean of {len(after)} folds"
     accuracies = [(report.held_out.accuracy_before, report.held_out.accuracy_after) for report in reports]
@@ -89,7 +95,8 @@ def _rows_of(name: str, k: int, n: int, reports: Sequence[DecorrelationReport], 
         ),
         Row(
             f"{base}.spearman.rms",
-            "root mean square over folds of what is left, the chance of finitely many held-out responses taken off: how far a single exported model is from 0",
+            f"how far a single exported model is from 0: root mean square of {len(after)} folds, the sampling error of their held-out responses taken off; {len(after)} folds tell it "
+            "only roughly, and the correction's own fit scatters too",
             rms,
             **at_most(BAR, rms),
         ),
@@ -100,6 +107,12 @@ def _rows_of(name: str, k: int, n: int, reports: Sequence[DecorrelationReport], 
             "points",
         ),
     ]
+
+
+def _standard_error(scores: torch.Tensor, length: torch.Tensor, prompts: Sequence[str]) -> float:
+    """Of Spearman's correlation, by resampling prompts: the responses to one prompt are no independent draws."""
+    drawn = resampled_rows(cluster_ids(prompts, len(prompts)), Resampling(resamples=200))
+    return stdev(spearman(scores[rows], length[rows]) for rows in map(torch.from_numpy, drawn))
 
 
 def _plain(context: Context, real: RealSet, train: Rows, documents: Sequence[str]) -> list[Row]:
@@ -130,7 +143,15 @@ def _plain(context: Context, real: RealSet, train: Rows, documents: Sequence[str
         what = f"length erased from the head weights of an ordinary AutoModelForSequenceClassification, {m.n} held-out responses"
         cost = f"accuracy {m.accuracy_before[k]:.3f} before, {m.accuracy_after[k]:.3f} after"
         found.append(
-            Row(f"decorrelation.{name}.spearman.plain", f"{what}; {cost}", value, peer="before", peer_value=m.before[k])
+            Row(
+                f"decorrelation.{name}.spearman.plain",
+                f"{what}; {cost}",
+                value,
+                peer="before",
+                peer_value=m.before[k],
+                bar=f"|.| <= {BAR:g}",
+                holds=abs(value) <= BAR,
+            )
         )
     return found
 
