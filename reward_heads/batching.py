@@ -9,19 +9,29 @@ from torch.utils.data import Dataset
 
 from reward_heads.examples import Example
 from reward_heads.model import TransformerReward
+from reward_heads.truncation import Truncation
 
 
 class TokenizedExamples(Dataset):
-    """Examples tokenized once. A pair's two texts lie one behind the other in `input_ids`, so its length there is what the pair costs."""
+    """Examples tokenized once. A pair's two texts lie one behind the other in `input_ids`, so its length there is what the pair costs.
+
+    `truncation` ([`Truncation`]) says how many of the texts were cut.
+    """
 
     def __init__(self, examples: Sequence[Example], targets: Tensor, reward: TransformerReward) -> None:
-        firsts = reward.encode([e.prompt for e in examples], [e.completion for e in examples])
         paired = [(e.prompt, e.other) for e in examples if e.other is not None]
-        seconds = iter(reward.encode([prompt for prompt, _ in paired], [other for _, other in paired]))
-        self.items = []
-        for example, first, target in zip(examples, firsts, targets, strict=True):
+        prompts = [e.prompt for e in examples] + [prompt for prompt, _ in paired]
+        rows = reward.encode(prompts, [e.completion for e in examples] + [other for _, other in paired])
+        self.truncation: Truncation = reward.last_truncation
+        with_margins = any(example.margins is not None for example in examples)
+        seconds = iter(rows[len(examples) :])
+        self.items: list[dict[str, Any]] = []
+        for example, first, target in zip(examples, rows, targets, strict=False):
             second = next(seconds) if example.is_pair else []
-            self.items.append({"input_ids": first + second, "split": len(first), "target": target})
+            item = {"input_ids": first + second, "split": len(first), "target": target}
+            if with_margins:
+                item["margin"] = torch.zeros_like(target) if example.margins is None else torch.tensor(example.margins)
+            self.items.append(item)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -37,16 +47,19 @@ class PairCollator:
         self.reward = reward
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` `[B + P, L]`; `targets` `[B, K]`; `is_pair` `[B]`, of which P are true."""
+        """`input_ids`, `attention_mask` `[B + P, L]`; `targets` `[B, K]`; `is_pair` `[B]`, of which P are true; `margins` `[B, K]` where there are any."""
         texts = [texts_of(item) for item in items]
         rows = [first for first, *_ in texts] + [second for _, *seconds in texts for second in seconds]
         input_ids, attention_mask = self.reward.pad(rows)
-        return {
+        batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "targets": torch.stack([item["target"] for item in items]),
             "is_pair": torch.tensor([len(rows) == 2 for rows in texts]),
         }
+        if "margin" in items[0]:
+            batch["margins"] = torch.stack([item["margin"] for item in items])
+        return batch
 
 
 def texts_of(item: dict[str, Any]) -> list[list[int]]:

@@ -13,7 +13,7 @@ $$ \ell = -\log \sigma(r_{safer} - r_{unsafer}) + \ell_f(r_{safer}) + \ell_f(r_{
 so r is also the log-odds that a completion is safe. A flag may be a probability (a share of annotators), and any of the three parts may be missing.
 
 The pairs are ordinary pairs; a flag is an ordinary rating, `{"prompt", "completion", "scores": {"harmless": 1}}`, read as a flag because
-`RewardHeadsConfig(sign_aware=["harmless"])` names its objective. [`pairs_and_flags`] makes both from pairs that carry their flags.
+`RewardHeadsConfig(sign_aware=["harmless"])` names its objective (or `rating_loss={"harmless": "binary"}`, which is the same). [`pairs_and_flags`] makes both from pairs that carry their flags.
 
 Deviation: the paper adds the three parts up per pair, here every label counts the same and the loss is their mean: a third of the paper's where all are known.
 """

@@ -19,12 +19,14 @@ class Example:
         other (`Text`, *optional*): completion b of a pair; `None` for a rating.
         targets (`tuple[float, ...]`): per objective the probability that a is better than b (0.5 = tie), or the rating (of a sign-aware objective, see
             `reward_heads.cost`, the probability that the completion is safe); NaN = missing.
+        margins (`tuple[float, ...]`, *optional*): of a pair: per objective by how many nats the better one should lead, 0 = any lead will do; `None` = no margins.
     """
 
     prompt: Text
     completion: Text
     other: Text | None
     targets: tuple[float, ...]
+    margins: tuple[float, ...] | None = None
 
     @property
     def is_pair(self) -> bool:
@@ -33,19 +35,26 @@ class Example:
 
 
 def read_examples(
-    rows: Iterable[Mapping[str, Any]], objectives: Sequence[str], *, what: str = "dataset", ignore_others: bool = False
+    rows: Iterable[Mapping[str, Any]],
+    objectives: Sequence[str],
+    *,
+    what: str = "dataset",
+    ignore_others: bool = False,
+    rating_range: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Example]:
     """Rows of pairs and ratings, mixed in any order, as examples.
 
     A pair has `prompt`, `completion_a`, `completion_b` and `labels` (objective to the probability in [0, 1] that a is better); a rating has
     `prompt`, `completion` and `scores` (objective to number). A label that is absent, `None` or NaN is missing. Where both kinds of columns
     exist (two datasets concatenated), those that are `None` don't count; a `kind` column ("pair" or "rating") decides if there is one.
+    A pair may have a `margin` (objective to a number >= 0, or one number for all): how clearly the better one won.
 
     Args:
         rows (`Iterable[Mapping]`): dictionaries, or a `datasets.Dataset`.
         objectives (`Sequence[str]`): the names that may be labelled; the order of `targets`.
         what (`str`, *optional*): how messages call the rows, such as the name of a file.
         ignore_others (`bool`, *optional*, defaults to `False`): leave out labels of other objectives instead of refusing them.
+        rating_range (`Mapping`, *optional*): objective to the lowest and highest rating that is allowed.
 
     Raises:
         InputError: names the row (from 0), the field, what was found and what is allowed.
@@ -62,7 +71,10 @@ def read_examples(
                 )
         targets = _targets(row.get(field), objectives, f"{where}, field '{field}'", field == "labels", ignore_others)
         other = row["completion_b"] if field == "labels" else None
-        examples.append(Example(row["prompt"], row[texts[1]], other, targets))
+        if other is None and rating_range:
+            _check_range(targets, objectives, rating_range, f"{where}, field 'scores'")
+        margins = _margins(row.get("margin"), objectives, f"{where}, field 'margin'", other is not None, ignore_others)
+        examples.append(Example(row["prompt"], row[texts[1]], other, targets, margins))
     return examples
 
 
@@ -124,6 +136,46 @@ def _targets(
         if name not in objectives and not ignore_others and labels[name] is not None:
             raise InputError(f"{where}: {unknown_name('objective', name, objectives)}")
     return tuple(_target(labels.get(name), f"{where}, objective '{name}'", is_pair) for name in objectives)
+
+
+def _check_range(
+    targets: Sequence[float], objectives: Sequence[str], allowed: Mapping[str, tuple[float, float]], where: str
+) -> None:
+    for name, value in zip(objectives, targets, strict=True):
+        low, high = allowed.get(name, (-math.inf, math.inf))
+        if not math.isnan(value) and not low <= value <= high:
+            raise InputError(
+                f"{where}, objective '{name}': a rating must be between {low:g} and {high:g} (rating_range), found {value:g}"
+            )
+
+
+def _margins(
+    margins: Any, objectives: Sequence[str], where: str, is_pair: bool, ignore_others: bool
+) -> tuple[float, ...] | None:
+    if margins is None or (isinstance(margins, Mapping) and all(value is None for value in margins.values())):
+        return None
+    if not is_pair:
+        raise InputError(f"{where}: only a pair has a margin, and this row is a rating")
+    if not isinstance(margins, Mapping):
+        return (_margin(margins, where),) * len(objectives)
+    for name in margins:
+        if name not in objectives and not ignore_others and margins[name] is not None:
+            raise InputError(f"{where}: {unknown_name('objective', name, objectives)}")
+    return tuple(_margin(margins.get(name), f"{where}, objective '{name}'") for name in objectives)
+
+
+def _margin(value: Any, where: str) -> float:
+    if value is None:
+        return 0.0
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise InputError(
+            f"{where}: a margin says by how much the better one should lead, a number of at least 0, found {value!r}"
+        )
+    return number
 
 
 def _target(value: Any, where: str, is_pair: bool) -> float:

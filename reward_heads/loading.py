@@ -11,9 +11,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging
 
 from frontier.errors import InputError
+from reward_heads.pooling import KEY_MAPPING, SAVED_PREFIX
 
 # What a language model has and a reward model has not: loading leaves it behind without a word.
-_LANGUAGE_HEADS = ("lm_head", "embed_out", "cls.", "output_projection", "generator_")
+_LANGUAGE_HEADS = ("lm_head", "embed_out", "cls.", "output_projection", "generator_", SAVED_PREFIX)
 
 
 def build_from_base(
@@ -54,24 +55,61 @@ def build_from_base(
         logging.set_verbosity_error()  # the expected warning, "some weights are newly initialized", is checked below instead
         try:
             model, found = _load(
-                AutoModelForSequenceClassification, base, config=config, dtype=torch.float32, output_loading_info=True
+                AutoModelForSequenceClassification,
+                base,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, with both sizes
             )
         finally:
             logging.set_verbosity(verbosity)
     prefix = f"{model.base_model_prefix}."
     missing = [key for key in found["missing_keys"] if key.startswith(prefix)]
     unexpected = [key for key in found["unexpected_keys"] if not key.startswith(_LANGUAGE_HEADS)]
+    # Heads of another number are left behind like any other head.
+    _check_sizes(base, config, [entry for entry in found["mismatched_keys"] if entry[0].startswith(prefix)])
     _check_backbone(str(base), missing, unexpected)
     return _with_new_heads(model, seed)
 
 
-def load_finite(path: str | os.PathLike[str], dtype: str | torch.dtype) -> PreTrainedModel:
-    """A saved sequence-classification model whose weights are all finite.
+def load_finite(
+    path: str | os.PathLike[str], dtype: str | torch.dtype, *, mean_pooled: bool = False
+) -> PreTrainedModel:
+    """A saved sequence-classification model whose weights are all there, of the sizes that its configuration says, and finite.
+
+    Args:
+        path (`str` or path): a folder or a hub name.
+        dtype (`str` or `torch.dtype`): of the weights.
+        mean_pooled (`bool`): the weights outside the trunk were saved under the names of `reward_heads.pooling`.
 
     Raises:
-        InputError: no model there, or a weight that is not finite.
+        InputError: no model there, or a weight that is missing, of another size or not finite.
     """
-    model = _load(AutoModelForSequenceClassification, path, dtype=dtype)
+    names = {"key_mapping": KEY_MAPPING} if mean_pooled else {}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what the report would warn of is refused here
+    try:
+        model, found = _load(
+            AutoModelForSequenceClassification,
+            path,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **names,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    _check_sizes(path, model.config, found["mismatched_keys"])
+    if found["missing_keys"]:
+        missing, unexpected = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+        mean = any(key.startswith(SAVED_PREFIX) for key in unexpected)
+        hint = (
+            "it was saved with mean pooling, and its reward_heads.json is lost"
+            if mean
+            else "a language model without trained heads becomes a reward by TransformerReward.from_base"
+        )
+        raise InputError(f"{path}: the weight {missing[0]} is missing ({len(missing)} in all): {hint}")
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise InputError(f"{path}: the weight {name} is not finite")
@@ -123,6 +161,18 @@ def _with_new_heads(model: Any, seed: int) -> PreTrainedModel:
             elif name.endswith("bias"):
                 weight.zero_()
     return model.eval()
+
+
+def _check_sizes(path: str | os.PathLike[str], config: Any, mismatched: Sequence[tuple[str, Any, Any]]) -> None:
+    """Refuse weights that are too wide or too narrow for the model, such as heads on an encoder of another hidden size."""
+    if not mismatched:
+        return
+    name, saved, needed = sorted(mismatched, key=lambda entry: entry[0])[0]
+    width = getattr(config.get_text_config(), "hidden_size", None)
+    raise InputError(
+        f"{path}: the weights do not fit config.json: {name} is saved as {list(saved)}, but a model of hidden size {width} with {config.num_labels} heads needs "
+        f"{list(needed)} ({len(mismatched)} weights in all); was the encoder or its configuration exchanged?"
+    )
 
 
 def _check_backbone(base: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
 """A transformer with one output per objective, kept as an ordinary sequence-classification model that any program can read."""
 
 import copy
+import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +13,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frontier.atomic import replace_folder
-from frontier.errors import InputError
+from frontier.errors import InputError, unknown_name
 from frontier.objectives import check_objectives
+from reward_heads.head import Head
 from reward_heads.joining import Joining
 from reward_heads.loading import build_from_base, load_finite, load_tokenizer
 from reward_heads.normalizer import Normalizer
+from reward_heads.pooling import pooling_of, set_pooling
 from reward_heads.sidecar import Sidecar
 from reward_heads.text import Text, check_same_length
+from reward_heads.truncation import Truncation, tokenize
+
+logger = logging.getLogger(__name__)
+SIDES = ("left", "right")
 
 
 class TransformerReward:
@@ -29,7 +37,13 @@ class TransformerReward:
 
     What a score is: after training on pairs, `score_a − score_b` is the log-odds that a is better (Bradley-Terry), and 0 is the mean over the
     training completions; after training on ratings, the score is the expected rating in standard deviations from the mean rating, and
-    `units.inverse(scores)` is in the ratings' own units.
+    `units.inverse(scores)` is in the ratings' own units; of an ordinal or sign-aware head it is a log-odds. `heads` says which, and `expected_ratings` turns scores into ratings
+    whatever they are.
+
+    With `pooling="mean"` the heads read the mean of the text's tokens. No `AutoModelForSequenceClassification` does that, so such a folder does not load there as if it did: its
+    heads are stored under other names, which transformers reports (see `reward_heads.pooling`).
+
+    `truncation` and `last_truncation` ([`Truncation`]) count the texts that were longer than `max_length`, in all calls and in the last one; the first such text is also warned of.
 
     Args:
         model (`PreTrainedModel`): a sequence-classification model; its `id2label` names the objectives.
@@ -41,10 +55,12 @@ class TransformerReward:
         offset (`Sequence[float]`, *optional*): K numbers subtracted from the outputs, by default 0.
         units (`Normalizer`, *optional*): the ratings' location and scale.
         training (`str`, *optional*): on what it was trained: `"pairs"`, `"ratings"` or `"pairs+ratings"`.
+        pooling (`str`, *optional*): `"model"` (what the architecture does: a decoder's last token, an encoder's first) or `"mean"`; by default as the model has it.
+        heads (`Sequence[Head]`, *optional*): K, what each head was trained on.
 
     Raises:
         InputError: the model's labels can't be objectives, the tokenizer has neither a padding nor an end token or does not fit the model, or
-            `offset` or `units` do not fit the objectives.
+            `offset`, `units` or `heads` do not fit the objectives.
     """
 
     def __init__(
@@ -59,13 +75,19 @@ class TransformerReward:
         offset: Sequence[float] | None = None,
         units: Normalizer | None = None,
         training: str | None = None,
+        pooling: str | None = None,
+        heads: Sequence[Head] | None = None,
     ) -> None:
         labels: dict[Any, str] = model.config.id2label or {}
         self.objectives = check_objectives([labels[index] for index in sorted(labels)])
         for what, value in (("batch_size", batch_size), ("max_length", max_length)):
             if value is not None and value < 1:
                 raise InputError(f"{what} must be at least 1, found {value}")
+        if truncation_side not in SIDES:
+            raise unknown_name("truncation_side", str(truncation_side), SIDES)
         self.model = model
+        if pooling is not None:
+            set_pooling(model, pooling)
         self.tokenizer = copy.deepcopy(tokenizer)
         # Right padding is the same for decoders (the last token that isn't padding is pooled), for encoders (the first is), and for
         # absolute positions, which padding on the left would shift.
@@ -82,6 +104,18 @@ class TransformerReward:
             raise InputError(f"offset must be {len(self.objectives)} finite numbers, found {self.offset.tolist()}")
         self.units = None if units is None else units.select(self.objectives)
         self.training = training
+        self.heads = tuple(heads or (Head(),) * len(self.objectives))
+        if len(self.heads) != len(self.objectives):
+            raise InputError(
+                f"heads must be one for each of {len(self.objectives)} objectives, found {len(self.heads)}"
+            )
+        self.truncation = self.last_truncation = Truncation()
+        self._warned_of_truncation = False
+
+    @property
+    def pooling(self) -> str:
+        """`"model"` or `"mean"`."""
+        return pooling_of(self.model)
 
     @classmethod
     def from_base(
@@ -101,11 +135,13 @@ class TransformerReward:
             objectives (`Sequence[str]`): K names.
             tokenizer (`PreTrainedTokenizerBase`, *optional*): by default the one saved with `base`.
             seed (`int`, *optional*, defaults to 0): of the heads' initial weights; the global random state is left alone.
-            **settings: of the constructor (`batch_size`, `max_length`, ...).
+            **settings: of the constructor (`batch_size`, `max_length`, `pooling`, ...).
 
         Raises:
             InputError: there is no model at `base`, its architecture has no sequence-classification form, or no tokenizer is known.
         """
+        if isinstance(base, PreTrainedModel):
+            settings.setdefault("pooling", pooling_of(base))
         model = build_from_base(base, check_objectives(objectives), seed)
         if tokenizer is None:
             if isinstance(base, PreTrainedModel):
@@ -133,13 +169,14 @@ class TransformerReward:
             batch_size (`int`, *optional*, defaults to 64): texts per forward pass.
 
         Raises:
-            InputError: there is no such model, a weight is not finite, or `reward_heads.json` is wrong or contradicts the model.
+            InputError: there is no such model, a weight is missing, of another size than config.json says or not finite, or `reward_heads.json` is wrong or contradicts
+                the model.
         """
-        model = load_finite(path, dtype)
+        sidecar = Sidecar.read(Path(path))
+        model = load_finite(path, dtype, mean_pooled=sidecar is not None and sidecar.pooling == "mean")
         tokenizer = load_tokenizer(path)
         if device is not None:
             model.to(device)  # type: ignore[arg-type]
-        sidecar = Sidecar.read(Path(path))
         if sidecar is None:
             return cls(model, tokenizer, batch_size=batch_size)
         reward = cls(
@@ -152,6 +189,8 @@ class TransformerReward:
             offset=sidecar.offset,
             units=sidecar.units,
             training=sidecar.training,
+            pooling=sidecar.pooling,
+            heads=sidecar.heads or None,
         )
         if sidecar.objectives != reward.objectives:
             raise InputError(
@@ -171,9 +210,17 @@ class TransformerReward:
         """Write only `reward_heads.json`, beside model files that something else (a Trainer's checkpoint) has written."""
         offset = tuple(self.offset.tolist())
         side = self.tokenizer.truncation_side
-        Sidecar(self.objectives, self.joining, side, self.max_length, self.training, offset, self.units).write(
-            Path(folder)
-        )
+        Sidecar(
+            self.objectives,
+            self.joining,
+            side,
+            self.max_length,
+            self.training,
+            offset,
+            self.units,
+            self.pooling,
+            self.heads,
+        ).write(Path(folder))
 
     def join(self, prompt: Text, completion: Text) -> str:
         """The one text that the model reads for this prompt and completion; for `pipeline("text-classification")` and other programs."""
@@ -186,10 +233,9 @@ class TransformerReward:
             InputError: the batch does not pair up or a text has the wrong form.
         """
         check_same_length(prompts, completions)
-        if not prompts:
-            return []
         texts = [self.join(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        rows = self.tokenizer(texts, truncation=True, max_length=self.max_length, padding=False)["input_ids"]
+        rows, self.last_truncation = tokenize(self.tokenizer, texts, self.max_length)
+        self.truncation = self.truncation + self.last_truncation
         # An empty text has no token to pool; one padding token stands for it.
         return [row or [self.tokenizer.pad_token_id] for row in rows]
 
@@ -205,7 +251,31 @@ class TransformerReward:
 
     def score(self, prompts: Sequence[Text], completions: Sequence[Text]) -> Tensor:
         """`[B, K]` float32 on the CPU; see [`VectorReward.score`]. Texts of like length share a forward pass."""
-        return self.outputs(self.encode(prompts, completions)) - self.offset
+        rows = self.encode(prompts, completions)
+        if self.last_truncation.cut and not self._warned_of_truncation:
+            self._warned_of_truncation = True
+            logger.warning("%s", self.last_truncation.describe(self.max_length, self.tokenizer.truncation_side))
+        return self.outputs(rows) - self.offset
+
+    def expected_ratings(self, scores: Tensor) -> Tensor:
+        """Scores as ratings in the data's own units.
+
+        Args:
+            scores (`Tensor`): `[..., K]`, of `score`.
+
+        Returns:
+            `Tensor`: `[..., K]`: the rating (`squared`, `huber`), the mean level (`ordinal`), the probability of a yes (sign-aware); NaN for an objective without ratings.
+        """
+        measured = torch.full_like(scores, math.nan) if self.units is None else self.units.inverse(scores)
+        columns = []
+        for k, head in enumerate(self.heads):
+            # Without a record of the losses (folders of schema 1) units say it: those of an objective without ratings are 0 and 1.
+            unknown = (
+                head == Head() and self.units is not None and (self.units.location[k], self.units.scale[k]) != (0, 1)
+            )
+            linear = head.ratings in ("squared", "huber") or unknown
+            columns.append(measured[..., k] if linear else head.expected_rating(scores[..., k]))
+        return torch.stack(columns, dim=-1)
 
     def outputs(self, rows: Sequence[list[int]]) -> Tensor:
         """The model's outputs `[N, K]` (scores before `offset` is subtracted), float32 on the CPU, for `N` rows of token ids."""

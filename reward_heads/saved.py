@@ -26,6 +26,12 @@ MARKERS = {
 }
 """The file that marks a saved reward, and the class whose `from_pretrained` reads the folder."""
 
+USER_MODELS = {
+    "low_rank.json": "reward_heads.users.LowRankUsers",
+    "latent.json": "reward_heads.users.LatentUsers",
+}
+"""Models of users, whose numbers say what people may want rather than how good a text is; they need the embedder that they were fitted with."""
+
 
 def save_reward(reward: VectorReward, folder: str | os.PathLike[str]) -> None:
     """Write a reward, with its transforms if it is a [`TransformedReward`].
@@ -77,9 +83,14 @@ def marker_of(folder: str | os.PathLike[str]) -> str | None:
     """The marker file of the reward in a folder; `None` where there is none.
 
     Raises:
-        InputError: there are two.
+        InputError: there are two, or a model of users.
     """
     found = [marker for marker in MARKERS if (Path(folder) / marker).is_file()]
+    for name, kind in USER_MODELS.items():
+        if not found and (Path(folder) / name).is_file():
+            raise InputError(
+                f"{folder} holds a model of users ({name}): load it with {kind}.from_pretrained(folder, embedder=...)"
+            )
     if len(found) > 1:
         raise InputError(f"{folder} holds two rewards, {' and '.join(found)}: keep one, or use two folders")
     return found[0] if found else None

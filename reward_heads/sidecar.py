@@ -7,14 +7,18 @@ from typing import Any
 
 from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
+from reward_heads.head import Head
 from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
+from reward_heads.pooling import POOLINGS
 
 FILE_NAME = "reward_heads.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TRAINING_KINDS = ("pairs", "ratings", "pairs+ratings")
 
-_FIELDS = ("schema_version", "objectives", "join", "truncation_side", "max_length", "training", "offset", "units")
+_FIELDS_1 = ("schema_version", "objectives", "join", "truncation_side", "max_length", "training", "offset", "units")
+_FIELDS = (*_FIELDS_1, "pooling", "heads")
+_FIELDS_OF = {1: _FIELDS_1, SCHEMA_VERSION: _FIELDS}
 _JOIN_FIELDS = ("conversational", "append_eos")
 
 
@@ -30,6 +34,8 @@ class Sidecar:
         training (`str`, *optional*): `"pairs"`, `"ratings"`, `"pairs+ratings"`; `None` = not trained here.
         offset (`tuple[float, ...]`): K numbers, subtracted from the model's outputs: score = logit − offset.
         units (`Normalizer`, *optional*): location and scale of the ratings: `units.inverse(scores)` is in the units of the data.
+        pooling (`str`): `"model"` or `"mean"`, see `reward_heads.pooling`; files of schema 1, which knew no other, have `"model"`.
+        heads (`tuple[Head, ...]`): K, with which losses each was trained and what they learned; empty = not known.
     """
 
     objectives: tuple[str, ...]
@@ -39,6 +45,8 @@ class Sidecar:
     training: str | None
     offset: tuple[float, ...]
     units: Normalizer | None
+    pooling: str = "model"
+    heads: tuple[Head, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write the file into `folder`: whole or not at all."""
@@ -51,6 +59,8 @@ class Sidecar:
             "training": self.training,
             "offset": list(self.offset),
             "units": None if self.units is None else self.units.to_json(),
+            "pooling": self.pooling,
+            "heads": [head.to_json() for head in self.heads],
         }
         write_text(folder / FILE_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -79,11 +89,10 @@ class Sidecar:
     def _parse(cls, content: Any) -> "Sidecar":
         if not isinstance(content, dict):
             raise InputError(f"must be an object with {', '.join(_FIELDS)}, found {type(content).__name__}")
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise InputError(
-                f"field 'schema_version' must be {SCHEMA_VERSION}, found {content.get('schema_version')!r}"
-            )
-        for found, fields in ((content, _FIELDS), (content.get("join", {}), _JOIN_FIELDS)):
+        version = content.get("schema_version")
+        if version not in (1, SCHEMA_VERSION) or isinstance(version, bool):
+            raise InputError(f"field 'schema_version' must be 1 or {SCHEMA_VERSION}, found {version!r}")
+        for found, fields in ((content, _FIELDS_OF[version]), (content.get("join", {}), _JOIN_FIELDS)):
             for field in found:
                 if field not in fields:
                     raise unknown_name("field", field, fields)
@@ -98,6 +107,11 @@ class Sidecar:
             raise InputError(
                 f"field 'offset' must have {len(content['objectives'])} numbers, found {len(content['offset'])}"
             )
+        pooling, heads = content.get("pooling", "model"), content.get("heads", [])
+        if pooling not in POOLINGS:
+            raise unknown_name("pooling", str(pooling), POOLINGS)
+        if heads and len(heads) != len(content["objectives"]):
+            raise InputError(f"field 'heads' must have {len(content['objectives'])} heads or none, found {len(heads)}")
         return cls(
             objectives=tuple(content["objectives"]),
             joining=Joining(content["join"]["conversational"], bool(content["join"]["append_eos"])),
@@ -106,4 +120,6 @@ class Sidecar:
             training=content["training"],
             offset=tuple(float(value) for value in content["offset"]),
             units=None if content["units"] is None else Normalizer.from_json(content["units"]),
+            pooling=pooling,
+            heads=tuple(Head.from_json(head) for head in heads),
         )

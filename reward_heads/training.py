@@ -1,5 +1,6 @@
-"""Train K reward heads at once on pairs, ratings or both, where any objective may be missing in any row."""
+"""Train K reward heads at once on pairs, ratings and flags, where any objective may be missing in any row."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,43 +8,56 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
-from frontier.errors import InputError, unknown_name
-from reward_heads.accuracy import agreement
+from frontier.errors import InputError
+from reward_heads.adapters import has_lora, lora_layers, merge_lora, merged_state_dict, set_trainable
 from reward_heads.batching import PairCollator, TokenizedExamples, texts_of
-from reward_heads.cost import check_boundary, check_flags, sign_aware_losses, sign_aware_mask
-from reward_heads.examples import Example, check_every_objective_is_labelled, labelled_objectives, read_examples
-from reward_heads.losses import label_counts, mean_loss
+from reward_heads.cost import check_boundary, check_flags
+from reward_heads.examples import Example, check_every_objective_is_labelled, read_examples
+from reward_heads.losses.means import label_counts, mean_loss
 from reward_heads.model import TransformerReward
-from reward_heads.normalizer import Normalizer
-from reward_heads.sidecar import FILE_NAME
 from reward_heads.training_config import RewardHeadsConfig
+from reward_heads.training_metrics import evaluation_metrics
+from reward_heads.training_setup import (
+    heads_to_train,
+    losses_of,
+    objective_weights,
+    rating_ranges,
+    reward_to_train,
+    targets_of,
+    units_of,
+)
+from reward_heads.training_state import check_sizes, read_parameters, write_parameters
 
 Rows = Iterable[Mapping[str, Any]]
+LOSSES = "reward_head_losses"
+"""Under this name the losses hang in the model while it is trained, so that the optimizer, gradient clipping and the device see them."""
+
+logger = logging.getLogger(__name__)
 
 
 class RewardHeadsTrainer(Trainer):
-    """Train a [`TransformerReward`] with the loss of `reward_heads.losses`, or of `reward_heads.cost` for objectives whose boundary is to be at 0.
+    """Train a [`TransformerReward`] with the losses of `reward_heads.losses`, chosen for each objective.
 
     Args:
         model (`TransformerReward`, `PreTrainedModel`, `str` or path): a reward model to go on with (also as a folder that
             `TransformerReward.save_pretrained` wrote), or a language model that gets new heads.
         args (`RewardHeadsConfig`, *optional*): settings.
         train_dataset (`Iterable[Mapping]`): pairs and ratings in any mixture, see [`read_examples`]; dictionaries or a `datasets.Dataset`.
-        eval_dataset (*optional*): the same, or a mapping of names to such. Evaluation reports `eval_accuracy/OBJECTIVE` on pairs (see
-            [`pairwise_accuracy`]), `eval_mse/OBJECTIVE` on ratings (in standard deviations of the training ratings, squared) and
-            `eval_sign_accuracy/OBJECTIVE` on flags (how often the score is positive where the flag says safe).
+        eval_dataset (*optional*): the same, or a mapping of names to such. Evaluation reports per objective what [`evaluation_metrics`] says, such as
+            `eval_accuracy/OBJECTIVE` on pairs and `eval_mse/OBJECTIVE` on ratings, and `eval_truncated_texts`, `eval_truncated_tokens`: how many texts were cut, by how much.
         processing_class (*optional*): the tokenizer, where `model` is a language model without its own.
         callbacks, optimizers (*optional*): as for `transformers.Trainer`.
 
-    After `train()`, `trainer.reward` is the trained reward. Ratings are standardised per objective, and the location and scale are kept in
-    `reward.units`. The loss is a mean over known labels of the *whole* update, so it does not depend on how a batch is cut into
-    accumulation steps or processes.
+    After `train()`, `trainer.reward` is the trained reward: LoRA layers are merged, `reward.units` has location and scale of ratings, `reward.heads` what each head was taught and
+    what its loss learned (ties, thresholds). The loss is a mean over known labels of the *whole* update, so it does not depend on how a batch is cut into
+    accumulation steps or processes. Checkpoints are reward models too, and go on bit for bit as if training had not stopped.
 
     Raises:
-        InputError: a row is broken (names row and field), an objective is unknown or has no label in the whole training set, every rating of
+        InputError: a row is broken (names row and field), a rating is out of range, an objective is unknown or has no label in the whole training set, every rating of
             an objective is the same, the flags of a sign-aware objective fix no boundary, or a setting names an unknown objective.
     """
 
@@ -63,28 +77,36 @@ class RewardHeadsTrainer(Trainer):
         if train_dataset is None:
             raise InputError("a reward model is trained on pairs or ratings: train_dataset is missing")
         rows = list(train_dataset)
-        self.reward = _reward(model, args, rows, processing_class)
-        examples = read_examples(rows, self.reward.objectives, what="train_dataset")
-        check_every_objective_is_labelled(examples, self.reward.objectives, what="train_dataset")
-        self._sign_aware = sign_aware_mask(args.sign_aware, self.reward.objectives)
-        check_boundary(examples, self.reward.objectives, self._sign_aware, what="train_dataset")
-        self.rated, self.reward.units = _standardiser(examples, self.reward.objectives, self._sign_aware)
+        self.reward = reward = reward_to_train(model, args, rows, processing_class)
+        self._ranges = rating_ranges(args, reward.objectives)
+        examples = read_examples(rows, reward.objectives, what="train_dataset", rating_range=self._ranges)
+        check_every_objective_is_labelled(examples, reward.objectives, what="train_dataset")
+        heads = heads_to_train(args, examples, reward.objectives, reward.heads)
+        self._sign_aware = torch.tensor([head.sign_aware for head in heads])
+        check_boundary(examples, reward.objectives, self._sign_aware, what="train_dataset")
+        reward.units = units_of(examples, reward.objectives, heads)
+        reward.heads = heads
+        self.losses = losses_of(args, heads, reward.objectives)
+        self._loss_weights = objective_weights(args, reward.objectives)
+        if args.lora_rank is not None:
+            lora_layers(reward.model, args.lora_target_modules)  # refuses before the rows are tokenized
+            if optimizers[0] is not None:
+                raise InputError("an optimizer can't be given with lora_rank: its layers are made when training starts")
         kinds = {"pairs": any(e.is_pair for e in examples), "ratings": any(not e.is_pair for e in examples)}
-        self.reward.training = "+".join(kind for kind, found in kinds.items() if found)
-        self.reward.offset = torch.zeros(len(self.reward.objectives))  # the loss is on the raw outputs
-        self._loss_weights = _loss_weights(args, self.reward.objectives)
+        reward.training = "+".join(kind for kind, found in kinds.items() if found)
+        reward.offset = torch.zeros(len(reward.objectives))  # the loss is on the raw outputs
         if args.disable_dropout:
-            for module in self.reward.model.modules():
+            for module in reward.model.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = 0.0
-        self.tokenized = self._tokenized(examples)
+        self.tokenized = self._tokenized(examples, "train_dataset")
         super().__init__(
-            model=self.reward.model,
+            model=reward.model,
             args=args,
-            data_collator=PairCollator(self.reward),
+            data_collator=PairCollator(reward),
             train_dataset=self.tokenized,
             eval_dataset=self._prepared(eval_dataset),
-            processing_class=self.reward.tokenizer,
+            processing_class=reward.tokenizer,
             compute_metrics=self._metrics,
             callbacks=callbacks,
             optimizers=optimizers,
@@ -93,8 +115,12 @@ class RewardHeadsTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """`transformers.Trainer.train`, after which the scores are centred (`center_scores`)."""
-        output = super().train(*args, **kwargs)
+        """`transformers.Trainer.train`, after which LoRA layers are merged and the scores are centred (`center_scores`)."""
+        self._begin()
+        try:
+            output = super().train(*args, **kwargs)
+        finally:
+            self._finish()
         # Mixed precision left an autocast around the model's forward: without it, the reward scores as it will when loaded again.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self.args.center_scores:
@@ -104,6 +130,43 @@ class RewardHeadsTrainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """`transformers.Trainer.evaluate`; rows that were not given at construction are prepared first."""
         return super().evaluate(self._prepared(eval_dataset), *args, **kwargs)
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """`transformers.Trainer.evaluation_loop`, which also says how many of the texts were cut."""
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        assert output.metrics is not None
+        output.metrics.update(_truncation_metrics(dataloader.dataset, f"{metric_key_prefix}_"))
+        return output
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """`transformers.Trainer.log`; the summary of a training also says how many of its texts were cut."""
+        if "train_runtime" in logs:
+            logs.update(_truncation_metrics(self.tokenized, "train_"))
+        super().log(logs, *args, **kwargs)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """`transformers.Trainer.create_optimizer`, with a group of its own for what the losses learn (`loss_learning_rate`, no weight decay)."""
+        learned = list(self.losses.parameters())
+        made = self.optimizer
+        if made is None:
+            # Hidden from the Trainer, which would give them the rate and the weight decay of the model.
+            for weight in learned:
+                weight.requires_grad_(False)
+            made = super().create_optimizer(model)
+            for weight in learned:
+                weight.requires_grad_(True)
+        present = {id(weight) for group in made.param_groups for weight in group["params"]}
+        if learned and id(learned[0]) not in present:
+            group = {"params": learned, "lr": self.args.loss_learning_rate, "weight_decay": 0.0}
+            made.add_param_group(group)
+        return made
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -128,7 +191,7 @@ class RewardHeadsTrainer(Trainer):
         size = len(targets)
         others = torch.zeros_like(logits[:size]).index_put((is_pair.nonzero().squeeze(1),), logits[size:])
         predictions = logits[:size] - others
-        losses = sign_aware_losses(predictions, targets, is_pair, self._sign_aware.to(targets.device))
+        losses = self.losses.to(logits.device)(predictions, targets, is_pair, inputs.get("margins"))
         weights = self._loss_weights.to(losses.device)
         if isinstance(num_items_in_batch, Tensor):
             # Processes average their gradients; each holds only its part of the sum.
@@ -149,30 +212,75 @@ class RewardHeadsTrainer(Trainer):
         labels = torch.cat([inputs["targets"], inputs["is_pair"][:, None].to(inputs["targets"].dtype)], dim=1)
         return loss, outputs["predictions"], labels
 
+    def _begin(self) -> None:
+        """Hang what only training needs into the model: LoRA layers, and what the losses learn."""
+        args, model = self.args, self.reward.model
+        if args.lora_rank is not None or args.freeze_trunk:
+            trainable = "heads" if args.lora_rank is None else "lora"
+            alpha, targets = args.lora_alpha, args.lora_target_modules
+            set_trainable(
+                self.reward, trainable, args.lora_rank or 1, args.seed, lora_alpha=alpha, target_modules=targets
+            )
+            self.optimizer = self.optimizer if args.lora_rank is None else None
+        learned = list(self.losses.named_parameters())
+        if not learned:
+            return
+        model.add_module(LOSSES, self.losses)
+        # They are used outside the model's forward pass, where DistributedDataParallel would not look for them: processes average their gradients here.
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+            model, [f"{LOSSES}.{name}" for name, _ in [*learned, *self.losses.named_buffers()]]
+        )
+        self._hooks = [weight.register_hook(self._average_over_processes) for _, weight in learned]
+
+    def _finish(self) -> None:
+        """Make the model an ordinary one again."""
+        model = self.reward.model
+        if LOSSES in model._modules:
+            del model._modules[LOSSES]
+            for hook in self._hooks:
+                hook.remove()
+        self.reward.heads = self.losses.heads()
+        if self.args.lora_rank is not None:
+            merge_lora(model)
+        if self.args.lora_rank is not None or self.args.freeze_trunk:
+            model.requires_grad_(True)
+
+    def _average_over_processes(self, gradient: Tensor) -> Tensor:
+        return self.accelerator.reduce(gradient, "mean") if self.accelerator.num_processes > 1 else gradient
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save:
-            self.reward.write_sidecar(Path(output_dir or str(self.args.output_dir)))
+        folder = Path(output_dir or str(self.args.output_dir))
+        with_lora = has_lora(self.reward.model)
+        super()._save(output_dir, merged_state_dict(self.reward.model) if with_lora else state_dict)
+        if not self.args.should_save:
+            return
+        self.reward.heads = self.losses.heads()
+        self.reward.write_sidecar(folder)
+        if self.is_in_train:
+            write_parameters(folder, self._own_parameters())
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if not has_lora(self.reward.model):
+            check_sizes(resume_from_checkpoint, self.reward.model)
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        read_parameters(resume_from_checkpoint, self._own_parameters())
+
+    def _load_best_model(self) -> None:
+        if not has_lora(self.reward.model):
+            super()._load_best_model()
+        read_parameters(str(self.state.best_model_checkpoint), self._own_parameters())
+
+    def _own_parameters(self) -> dict[str, Tensor]:
+        """What a checkpoint's model file does not hold as it is trained: LoRA layers with the heads beside them, and what the losses learn."""
+        found: dict[str, Tensor] = {f"{LOSSES}.{name}": weight for name, weight in self.losses.named_parameters()}
+        if has_lora(self.reward.model):
+            found |= {name: weight for name, weight in self.reward.model.named_parameters() if weight.requires_grad}
+        return found
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         predictions, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
         targets, is_pair = labels[:, :-1], labels[:, -1].bool()
-        metrics = {}
-        for index, (name, found) in enumerate(
-            zip(self.reward.objectives, agreement(predictions[is_pair], targets[is_pair]), strict=True)
-        ):
-            if found.n:
-                metrics[f"accuracy/{name}"] = found.accuracy
-            if self._sign_aware[index]:
-                flagged = ~is_pair & ~targets[:, index].isnan()
-                (sign,) = agreement(predictions[flagged, index, None], targets[flagged, index, None])
-                if sign.n:
-                    metrics[f"sign_accuracy/{name}"] = sign.accuracy
-                continue
-            errors = (predictions - targets)[~is_pair, index]
-            if not errors.isnan().all():
-                metrics[f"mse/{name}"] = errors.square().nanmean().item()
-        return metrics
+        return evaluation_metrics(predictions, targets, is_pair, self.reward.objectives, self.losses.heads())
 
     def _prepared(self, rows: Any, what: str = "eval_dataset") -> Any:
         """Rows (or a mapping of names to rows) tokenized; what is ready, the name of an evaluation set or `None` stays as it is."""
@@ -180,16 +288,19 @@ class RewardHeadsTrainer(Trainer):
             return rows
         if isinstance(rows, Mapping):
             return {name: self._prepared(part, f"eval_dataset '{name}'") for name, part in rows.items()}
-        examples = read_examples(rows, self.reward.objectives, what=what)
+        examples = read_examples(rows, self.reward.objectives, what=what, rating_range=self._ranges)
         check_flags(examples, self.reward.objectives, self._sign_aware, what)
-        return self._tokenized(examples)
+        return self._tokenized(examples, what)
 
-    def _tokenized(self, examples: Sequence[Example]) -> TokenizedExamples:
-        targets = torch.tensor([e.targets for e in examples]).reshape(len(examples), len(self.reward.objectives))
-        if self.reward.units is not None:
-            rated = torch.tensor([not e.is_pair for e in examples])
-            targets = torch.where(rated[:, None], self.reward.units(targets), targets)
-        return TokenizedExamples(examples, targets, self.reward)
+    def _tokenized(self, examples: Sequence[Example], what: str) -> TokenizedExamples:
+        reward = self.reward
+        targets = targets_of(examples, reward.objectives, reward.heads, reward.units, what)
+        found = TokenizedExamples(examples, targets, reward)
+        if found.truncation.cut:
+            logger.warning(
+                "%s: %s", what, found.truncation.describe(reward.max_length, reward.tokenizer.truncation_side)
+            )
+        return found
 
     def _center(self) -> None:
         """Set `reward.offset` to the mean output over training completions, for the objectives that have no ratings."""
@@ -197,62 +308,12 @@ class RewardHeadsTrainer(Trainer):
         step = max(1, len(items) // self.args.center_samples)
         rows = [row for item in items[::step][: self.args.center_samples] for row in texts_of(item)]
         mean = self.reward.outputs(rows).mean(dim=0)
-        self.reward.offset = mean.masked_fill(torch.tensor(self.rated), 0.0)
+        rated = torch.tensor([head.ratings is not None for head in self.reward.heads])
+        self.reward.offset = mean.masked_fill(rated, 0.0)
 
 
-def _reward(
-    model: Any, args: RewardHeadsConfig, rows: Sequence[Mapping[str, Any]], tokenizer: Any
-) -> TransformerReward:
-    """The reward to train: given, saved, or new heads on a language model."""
-    if isinstance(model, TransformerReward):
-        reward = model
-    elif isinstance(model, PreTrainedModel) and type(model).__name__.endswith("ForSequenceClassification"):
-        if tokenizer is None:
-            raise InputError("a model that is given loaded needs its tokenizer too: processing_class=...")
-        reward = TransformerReward(model, tokenizer)
-    elif not isinstance(model, PreTrainedModel) and (Path(model) / FILE_NAME).is_file():
-        reward = TransformerReward.from_pretrained(model, dtype=torch.float32)
-    else:
-        objectives = args.objectives or labelled_objectives(rows)
-        if not objectives:
-            raise InputError("train_dataset: no row has a label, so there is no objective to train")
-        return TransformerReward.from_base(
-            model, objectives, tokenizer=tokenizer, max_length=args.max_length, seed=args.seed
-        )
-    if args.objectives is not None and tuple(args.objectives) != reward.objectives:
-        raise InputError(
-            f"objectives: the reward model has {', '.join(reward.objectives)}, found {', '.join(args.objectives)}"
-        )
-    reward.max_length = args.max_length or reward.max_length
-    return reward
-
-
-def _standardiser(
-    examples: Sequence[Example], objectives: Sequence[str], sign_aware: Tensor
-) -> tuple[list[bool], Normalizer | None]:
-    """Which objectives have ratings or flags, and the location and scale of the ratings (0 and 1 for all others); `None` without any rating."""
-    ratings = torch.tensor([e.targets for e in examples if not e.is_pair], dtype=torch.float64).reshape(
-        -1, len(objectives)
-    )
-    known = (~ratings.isnan()).any(dim=0)
-    # Flags are no quantity with a unit: standardised, their boundary would move.
-    measurable = (known & ~sign_aware).tolist()
-    if not any(measurable):
-        return known.tolist(), None
-    location, scale = [], []
-    for name, column, found in zip(objectives, ratings.T, measurable, strict=True):
-        measured = Normalizer.from_scores(column[:, None], [name]) if found else None
-        location.append(measured.location[0] if measured else 0.0)
-        scale.append(measured.scale[0] if measured else 1.0)
-    return known.tolist(), Normalizer(
-        tuple(objectives), tuple(location), tuple(scale), len(ratings), "training ratings"
-    )
-
-
-def _loss_weights(args: RewardHeadsConfig, objectives: Sequence[str]) -> Tensor:
-    weights = args.objective_weights or {}
-    assert isinstance(weights, dict)  # RewardHeadsConfig has read the text form
-    for name in weights:
-        if name not in objectives:
-            raise unknown_name("objective in objective_weights", name, objectives)
-    return torch.tensor([float(weights.get(name, 1.0)) for name in objectives])
+def _truncation_metrics(dataset: Any, prefix: str) -> dict[str, float]:
+    if not isinstance(dataset, TokenizedExamples):
+        return {}
+    cut = dataset.truncation
+    return {f"{prefix}truncated_texts": cut.cut, f"{prefix}truncated_tokens": cut.tokens}

@@ -14,12 +14,16 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 LABEL_ALLOWED = "'a', 'b', 'tie', a probability in [0, 1], or null"
 SCORE_ALLOWED = "a finite number, or null"
+MARGIN_ALLOWED = "a number of at least 0 (by how much the better one leads), or null"
 TEXT_ALLOWED = "a string, or a list of {'role', 'content'} messages"
 
 # The fields that each format reads; what a row has beyond them is reported as ignored.
 FIELDS = {
-    "pairs": ("prompt", "completion_a", "completion_b", "labels", "user", "chosen", "rejected", "objective"),
-    "ratings": ("prompt", "completion", "scores", "user"),
+    "pairs": (
+        *("prompt", "completion_a", "completion_b", "labels", "user", "margin", "document"),
+        *("chosen", "rejected", "objective"),
+    ),
+    "ratings": ("prompt", "completion", "scores", "user", "document"),
     "prompts": ("prompt",),
 }
 
@@ -51,8 +55,9 @@ def pair_record(row: Row, objectives: Sequence[str] | None = None, text_numbers:
         "prompt": prompt,
         "completion_a": _completion(row, first, prompt),
         "completion_b": _completion(row, second, prompt),
-        "labels": _per_objective(row, "labels", _label, objectives, text_numbers),
-        "user": _user(row),
+        "labels": (labels := _per_objective(row, "labels", _label, objectives, text_numbers)),
+        "user": _name(row, "user"),
+        **_optional(row, labels, objectives, text_numbers),
     }
 
 
@@ -63,7 +68,8 @@ def rating_record(row: Row, objectives: Sequence[str] | None = None, text_number
         "prompt": prompt,
         "completion": _completion(row, "completion", prompt),
         "scores": _per_objective(row, "scores", _score, objectives, text_numbers),
-        "user": _user(row),
+        "user": _name(row, "user"),
+        **({"document": document} if (document := _name(row, "document")) is not None else {}),
     }
 
 
@@ -232,15 +238,39 @@ def _number(value: Any, text_numbers: bool) -> float | None:
         return None
 
 
-def _user(row: Row) -> str | None:
-    user = row.get("user")
-    if user is None:
+def _name(row: Row, field: str) -> str | None:
+    name = row.get(field)
+    if name is None:
         return None
-    if isinstance(user, Integral) and not isinstance(user, bool):
-        return str(user)
-    if not isinstance(user, str) or not user.strip():
-        _bad("user", user, "a non-empty string, a whole number, or null")
-    return user
+    if isinstance(name, Integral) and not isinstance(name, bool):
+        return str(name)
+    if not isinstance(name, str) or not name.strip():
+        _bad(field, name, "a non-empty string, a whole number, or null")
+    return name
+
+
+def _optional(
+    row: Row, labels: Mapping[str, Any], objectives: Sequence[str] | None, text_numbers: bool
+) -> dict[str, Any]:
+    """What a pair need not have, without the fields that it has not: which document it is about, and by how much the better one leads."""
+    found: dict[str, Any] = {}
+    document = _name(row, "document")
+    if document is not None:
+        found["document"] = document
+    if row.get("margin") is not None or any(isinstance(key, str) and key.startswith("margin.") for key in row):
+        number = _number(row.get("margin"), text_numbers)
+        if number is not None:  # one for all objectives, as TRL has it
+            found["margin"] = dict.fromkeys(labels, _margin("margin", row["margin"], text_numbers))
+        else:
+            found["margin"] = _per_objective(row, "margin", _margin, objectives, text_numbers)
+    return found
+
+
+def _margin(field: str, value: Any, text_numbers: bool) -> float | None:
+    number = _number(value, text_numbers)
+    if number is None or not math.isfinite(number) or number < 0:
+        _bad(field, value, MARGIN_ALLOWED)
+    return number
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class TableBuilder:
         self.kind = kind
         self.objectives: dict[str, int] = dict.fromkeys(objectives or (), 0)
         self.count = 0
+        self._seen: set[str] = set()
         self._style: type | None = None
         self._pending: list[Record] = []
         self._chunks: list[tuple[int, dict[str, pa.Array], dict[str, pa.Array]]] = []
@@ -56,6 +57,7 @@ class TableBuilder:
         field = VALUES[self.kind]
         for name, value in record[field].items() if field else ():
             self.objectives[name] = self.objectives.get(name, 0) + (value is not None)
+        self._seen |= record.keys() & {"margin", "document"}
         self._pending.append(record)
         self.count += 1
         if len(self._pending) >= CHUNK:
@@ -73,7 +75,8 @@ class TableBuilder:
                 nothing = pa.nulls(rows, pa.float64())
                 arrays = [values.get(name, nothing) for name in self.objectives]
                 columns = {**columns, field: pa.StructArray.from_arrays(arrays, names=list(self.objectives))}
-                columns["user"] = columns.pop("user")  # keep it last
+                columns["user"] = columns.pop("user")  # keep it behind the numbers
+                columns |= self._optional(rows, columns, values)
             batches.append(pa.RecordBatch.from_pydict(columns))
         # Named by its content, so that what TRL caches by this name is found again in another run. Left to itself `datasets` would hash
         # a pickled copy of the whole table.
@@ -81,6 +84,17 @@ class TableBuilder:
         for batch in batches:
             digest.update(batch.serialize())
         return Dataset(pa.Table.from_batches(batches), fingerprint=digest.hexdigest()[:16])
+
+    def _optional(self, rows: int, columns: dict[str, pa.Array], values: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        """The columns that some record has: in a chunk where none has them, nulls."""
+        found: dict[str, pa.Array] = {}
+        if "margin" in self._seen:
+            nothing = pa.nulls(rows, pa.float64())
+            arrays = [values.get(f"margin:{name}", nothing) for name in self.objectives]
+            found["margin"] = pa.StructArray.from_arrays(arrays, names=list(self.objectives))
+        if "document" in self._seen:
+            found["document"] = columns.get("document", pa.nulls(rows, pa.string()))
+        return found
 
     def _flush(self) -> None:
         if not self._pending:
@@ -93,6 +107,11 @@ class TableBuilder:
             columns["user"] = pa.array([row["user"] for row in rows], pa.string())
             for name in self.objectives:
                 values[name] = pa.array([row[field].get(name) for row in rows], pa.float64())
+                if "margin" in self._seen:
+                    margins = [(row.get("margin") or {}).get(name) for row in rows]
+                    values[f"margin:{name}"] = pa.array(margins, pa.float64())
+            if "document" in self._seen:
+                columns["document"] = pa.array([row.get("document") for row in rows], pa.string())
         self._chunks.append((len(rows), columns, values))
 
 

@@ -18,13 +18,15 @@ except ModuleNotFoundError as missing:
     raise InputError(f"serving needs the package '{missing.name}': pip install 'moalign[serve]'") from missing
 
 from moalign.policy import SteerablePolicy
+from moalign.preference import Preference
+from moalign.preference_gate import PreferenceGate
 from moalign.serving.body_guard import BodyGuard
 from moalign.serving.engine import DeltaStream
 from moalign.serving.errors import ApiError, add_error_handlers, as_api_error
 from moalign.serving.formats import AnswerFormat
 from moalign.serving.request import Gathered, GenerationRequest
 from moalign.serving.schemas import ChatBody, CompletionBody, GenerationBody
-from moalign.serving.service import Limits, Prompt, Service
+from moalign.serving.service import Limits, Prompt, Service, Source
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ def create_app(
     *,
     model_name: str,
     limits: Limits | None = None,
+    gate: Callable[[SteerablePolicy], PreferenceGate] | None = None,
     **engine_options: Any,
 ) -> FastAPI:
     """The ASGI application; `app.state.service` is the `Service` behind it.
@@ -42,9 +45,10 @@ def create_app(
         policy (`SteerablePolicy` or `Callable`): the policy, or a function that loads it while the server already answers `/health`.
         model_name (`str`): what clients call it.
         limits (`Limits`, *optional*): what one request may ask for.
+        gate (`Callable`, *optional*): makes, from the loaded policy, the source of preferences for requests that bring none.
         engine_options: arguments of `Engine`.
     """
-    service = Service(model_name, limits or Limits(), engine_options)
+    service = Service(model_name, limits or Limits(), engine_options, gate)
     loader = (lambda: policy) if isinstance(policy, SteerablePolicy) else policy
 
     @asynccontextmanager
@@ -88,6 +92,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
             "owned_by": "moalign",
             "objectives": list(engine.policy.objectives),
             "default_preference": service.effective(engine.policy.default_preference),
+            "preference_gate": service.gate is not None,  # if so, requests without a preference get its choice
             "max_model_len": engine.context_length,
         }
 
@@ -114,19 +119,27 @@ def _add_generation(app: FastAPI, service: Service) -> None:
 async def _answer(service: Service, http: Request, body: GenerationBody, prompts: Sequence[Prompt]) -> Response:
     engine = service.running_engine()
     service.check_model(body.model)
-    preference = service.preference(body.preference)
-    requests = await run_in_threadpool(service.requests, body, prompts, preference)
+    # Not on the event loop: a gate's encoder and long texts take a while.
+    preferences, source, requests = await run_in_threadpool(_steered, service, body, prompts)
     answer = AnswerFormat(
         "chat" if isinstance(body, ChatBody) else "completion",
         service.model_name,
         requests,
-        service.effective(preference),
+        [service.effective(preference) for preference in preferences],
+        source,
         include_usage=body.stream_options is not None and body.stream_options.include_usage,
     )
     stream = engine.stream(*requests)
     if body.stream:
         return EventStream(stream, answer)
     return await _whole(http, stream, requests, answer)
+
+
+def _steered(
+    service: Service, body: GenerationBody, prompts: Sequence[Prompt]
+) -> tuple[list[Preference], Source, list[GenerationRequest]]:
+    preferences, source = service.preferences(body, prompts)
+    return preferences, source, service.requests(body, prompts, preferences)
 
 
 async def _whole(

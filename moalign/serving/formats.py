@@ -17,7 +17,8 @@ class AnswerFormat:
         kind (`str`): `"completion"` or `"chat"`.
         model (`str`): the served name.
         requests (`Sequence[GenerationRequest]`): one per prompt; all have the same n.
-        preference (`dict`): the effective preference, every objective named.
+        preferences (`Sequence[dict]`): the effective preference of each prompt, every objective named.
+        source (`str`): who chose them: `"request"`, `"gate"` or `"default"`. A gate may choose another one for each prompt: an answer to several then has a list of them.
         include_usage (`bool`, *optional*, defaults to `False`): whether a stream ends with the token counts.
     """
 
@@ -26,10 +27,15 @@ class AnswerFormat:
         kind: Literal["completion", "chat"],
         model: str,
         requests: Sequence[GenerationRequest],
-        preference: JSON,
+        preferences: Sequence[JSON],
+        source: str = "request",
         include_usage: bool = False,
     ) -> None:
-        self.preference = preference
+        self.preference: JSON | list[JSON] = (
+            list(preferences) if source == "gate" and len(preferences) > 1 else preferences[0]
+        )
+        self._preferences = preferences
+        self._source = source
         self._chat = kind == "chat"
         self._n = requests[0].n
         self._prompt_tokens = sum(len(request.prompt_ids) for request in requests)
@@ -53,7 +59,13 @@ class AnswerFormat:
             choices.append({"index": index, **content, "logprobs": None, "finish_reason": completion.finish_reason})
         self._completion_tokens = sum(len(completion.token_ids) for completion in flat)
         kind = "chat.completion" if self._chat else "text_completion"
-        return {**self._head, "object": kind, "choices": choices, "usage": self._usage(), "preference": self.preference}
+        return {
+            **self._head,
+            "object": kind,
+            "choices": choices,
+            "usage": self._usage(),
+            **self._effective(self.preference),
+        }
 
     def first_chunks(self) -> Iterator[JSON]:
         """What stands before the first piece of text."""
@@ -77,13 +89,16 @@ class AnswerFormat:
     def last_chunks(self) -> Iterator[JSON]:
         """What stands after the last piece of text."""
         if self._include_usage:
-            yield {**self._stream_head(), "choices": [], "usage": self._usage(), "preference": self.preference}
+            yield {**self._stream_head(), "choices": [], "usage": self._usage(), **self._effective(self.preference)}
 
     def _chunk(self, index: int, content: JSON, finish_reason: str | None = None) -> JSON:
         choice = {"index": index, **content, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
-        effective = {"preference": self.preference} if finish_reason else {}
+        effective = self._effective(self._preferences[index // self._n]) if finish_reason else {}
         return {**self._stream_head(), "choices": [choice], **usage, **effective}
+
+    def _effective(self, preference: JSON | list[JSON]) -> JSON:
+        return {"preference": preference, "preference_source": self._source}
 
     def _stream_head(self) -> JSON:
         return {**self._head, "object": "chat.completion.chunk" if self._chat else "text_completion"}

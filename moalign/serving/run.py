@@ -7,7 +7,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from frontier.errors import InputError
 
 if TYPE_CHECKING:
     from moalign.policy import SteerablePolicy
+    from moalign.preference_gate import PreferenceGate
 
 
 @dataclass
@@ -30,6 +31,9 @@ class ServeConfig:
     dtype: str = field(default="auto", metadata={"help": "of the base model: auto, float32, bfloat16, float16"})
     served_model_name: str | None = field(
         default=None, metadata={"help": "what clients call the model; the folder's name"}
+    )
+    gate: str | None = field(
+        default=None, metadata={"help": "folder of a gate, which chooses the preference of requests that bring none"}
     )
     max_batch_size: int = field(default=16, metadata={"help": "answers decoded together"})
     max_waiting: int = field(default=128, metadata={"help": "answers that may wait; beyond it, 429"})
@@ -72,8 +76,10 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
     config = ServeConfig(**settings) if config is None else config
     from moalign.bundle import read_manifest
 
-    # What a glance at the folder can tell is told before anything listens.
-    read_manifest(bundle)
+    # What a glance at the folders can tell is told before anything listens.
+    manifest = read_manifest(bundle)
+    if config.gate is not None:
+        _glance_at_gate(config.gate, manifest.objectives)
     try:
         import uvicorn
     except ModuleNotFoundError as missing:
@@ -85,6 +91,16 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         from moalign.policy import SteerablePolicy
 
         return SteerablePolicy.from_pretrained(bundle, base=config.base, device=config.device, dtype=config.dtype)
+
+    def load_gate(policy: "SteerablePolicy") -> "PreferenceGate":
+        from moalign.preference_gate import PreferenceGate
+
+        assert config.gate is not None
+        # On the CPU: a prompt or two per request, beside a device that is busy decoding.
+        kind = policy.default_preference.kind
+        gate = PreferenceGate.from_pretrained(config.gate, policy.objectives, kind=kind, device="cpu")
+        gate.preferences(["Hello"])  # loads the encoder, which otherwise waits for the first request
+        return gate
 
     drain_seconds = config.drain_seconds
 
@@ -118,6 +134,7 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         load,
         model_name=config.served_model_name or Path(bundle).resolve().name,
         limits=Limits(config.max_new_tokens, config.max_choices, max_body_bytes=config.max_body_bytes),
+        gate=None if config.gate is None else load_gate,
         max_batch_size=config.max_batch_size,
         max_waiting=config.max_waiting,
         max_total_tokens=config.max_total_tokens,
@@ -132,6 +149,16 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         server.run(sockets=[listening])
     if server.service.failure is not None:
         raise server.service.failure
+
+
+def _glance_at_gate(folder: str, objectives: Sequence[str]) -> None:
+    from moalign.preference_gate import check_same_objectives
+    from reward_heads.gating.saved import read_gate
+
+    try:
+        check_same_objectives(read_gate(folder)["objectives"], objectives)
+    except InputError as error:
+        raise InputError(f"gate: {error}") from error
 
 
 @contextlib.contextmanager
@@ -155,7 +182,8 @@ def _greeting(service: Any, url: str) -> str:
     names = service.running_engine().policy.objectives
     share = {names[0]: 0.7, names[1]: 0.3} if len(names) > 1 else {names[0]: 1.0}
     body = json.dumps({"prompt": "Hello", "max_tokens": 40, "preference": share})
+    chosen = " Requests without a preference get the gate's choice." if service.gate is not None else ""
     return (
-        f"Serving '{service.model_name}' on {url}/v1, objectives: {', '.join(names)}. Try:\n\n"
+        f"Serving '{service.model_name}' on {url}/v1, objectives: {', '.join(names)}.{chosen} Try:\n\n"
         f"curl {url}/v1/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
     )

@@ -56,7 +56,7 @@ class GenerationBody(StrictModel):
     preference: Any = Field(
         None,
         description='the trade-off: {"helpful": 0.7, "brief": 0.3}, {"weights": {...}}, {"direction": {...}} or "helpful=0.7,brief=0.3"; '
-        "the bundle's default where it is missing",
+        "where it is missing, the gate's choice for the prompt, or the bundle's default if no gate is served",
     )
     max_tokens: int | None = Field(None, ge=1, description="at most this many new tokens")
     n: int | None = Field(None, ge=1, description="answers per prompt, 1 where it is missing")

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeGuard, cast
 
 from jinja2 import TemplateError
 from torch import Tensor
@@ -14,10 +14,12 @@ from torch import Tensor
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
+from moalign.preference_gate import PreferenceGate
 from moalign.serving.engine import Engine
 from moalign.serving.errors import ApiError
 from moalign.serving.request import EngineStopped, FieldError, GenerationRequest
 from moalign.serving.schemas import ChatBody, GenerationBody
+from reward_heads.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_COMPLETION_TOKENS = 16
 
 Prompt = str | list[int] | list[dict[str, str]]
+# Who chose the preference of an answer: the client, the gate, or the bundle.
+Source = Literal["request", "gate", "default"]
 
 
 @dataclass(frozen=True)
@@ -53,25 +57,41 @@ class Service:
         model_name (`str`): what clients call it.
         limits (`Limits`): per HTTP request.
         engine_options (`dict`): arguments of `Engine`.
+        gate (`Callable`, *optional*): makes the source of preferences for requests that bring none, once the policy is loaded; by default they get the policy's own.
     """
 
-    def __init__(self, model_name: str, limits: Limits, engine_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        limits: Limits,
+        engine_options: dict[str, Any],
+        gate: Callable[[SteerablePolicy], PreferenceGate] | None = None,
+    ) -> None:
         self.model_name = model_name
         self.limits = limits
         self.created = int(time.time())
         self.failure: Exception | None = None
         self.engine: Engine | None = None
+        self.gate: PreferenceGate | None = None
         self.loading: asyncio.Task[None] | None = None
         self._engine_options = engine_options
+        self._make_gate = gate
         self._encoding = threading.Lock()
         self._closing = False
 
     # ---- life
 
     async def load(self, loader: Callable[[], SteerablePolicy]) -> None:
-        """Load the policy without stopping the event loop; what goes wrong is kept in `failure`."""
+        """Load the policy, and the gate if there is one, without stopping the event loop; what goes wrong is kept in `failure`."""
+
+        def start() -> Engine:
+            policy = loader()
+            if self._make_gate is not None:
+                self.gate = self._make_gate(policy)
+            return Engine(policy, **self._engine_options)
+
         try:
-            engine = await asyncio.to_thread(lambda: Engine(loader(), **self._engine_options))
+            engine = await asyncio.to_thread(start)
         except Exception as error:
             self.failure = error
             if not isinstance(error, InputError):
@@ -119,19 +139,25 @@ class Service:
             message = f"model '{name}' does not exist. Served: {self.model_name}"
             raise ApiError(404, message, "model", "model_not_found")
 
-    def preference(self, value: Any) -> Preference:
-        """The preference of a request, the policy's default where it has none.
+    def preferences(self, body: GenerationBody, prompts: Sequence[Prompt]) -> tuple[list[Preference], Source]:
+        """One preference per prompt: the request's, else the gate's, else the policy's default. A gate reads the prompts with its encoder, so call it in a thread.
 
         Raises:
-            FieldError: it is malformed or names an objective that the policy does not have.
+            FieldError: it is malformed or names an objective that the policy does not have, or the gate can't read a prompt.
         """
         policy = self.running_engine().policy
-        if value is None:
-            return policy.default_preference
+        if body.preference is not None:
+            try:
+                return [Preference.coerce(body.preference, policy.objectives)] * len(prompts), "request"
+            except InputError as error:
+                raise FieldError("preference", str(error)) from error
+        if self.gate is None:
+            return [policy.default_preference] * len(prompts), "default"
+        self._check_limits(body, prompts)  # before the encoder reads more than may be asked for
         try:
-            return Preference.coerce(value, policy.objectives)
+            return self.gate.preferences([self._as_text(policy, prompt) for prompt in prompts]), "gate"
         except InputError as error:
-            raise FieldError("preference", str(error)) from error
+            raise FieldError(_field(body), str(error)) from error
 
     def effective(self, preference: Preference) -> dict[str, dict[str, float]]:
         """What a response echoes: the value of every objective, in the policy's order, in a form that a request may send."""
@@ -139,17 +165,21 @@ class Service:
         return {preference.kind: {name: values.get(name, 0.0) for name in self.running_engine().policy.objectives}}
 
     def requests(
-        self, body: GenerationBody, prompts: Sequence[Prompt], preference: Preference
+        self, body: GenerationBody, prompts: Sequence[Prompt], preference: Preference | Sequence[Preference]
     ) -> list[GenerationRequest]:
-        """One engine request per prompt. Tokenises, so call it in a thread.
+        """One engine request per prompt, with one preference for all or one for each. Tokenises, so call it in a thread.
 
         Raises:
             FieldError: a limit is exceeded, or a conversation cannot be rendered.
         """
         engine = self.running_engine()
         self._check_limits(body, prompts)
-        field = "messages" if isinstance(body, ChatBody) else "prompt"
-        weights = preference.as_tensor(engine.policy.objectives)
+        field = _field(body)
+        preferences = [preference] * len(prompts) if isinstance(preference, Preference) else preference
+        steered = [
+            (prompt, chosen.as_tensor(engine.policy.objectives))
+            for prompt, chosen in zip(prompts, preferences, strict=True)
+        ]
         return [
             GenerationRequest(
                 prompt_ids=ids,
@@ -162,7 +192,7 @@ class Service:
                 stop=body.stops,
                 n=body.n or 1,
             )
-            for ids in (self._encode(engine.policy, prompt, weights, field) for prompt in prompts)
+            for ids, weights in ((self._encode(engine.policy, prompt, w, field), w) for prompt, w in steered)
         ]
 
     def _check_limits(self, body: GenerationBody, prompts: Sequence[Prompt]) -> None:
@@ -186,16 +216,25 @@ class Service:
             raise FieldError("max_tokens", f"{body.token_limit}, allowed: {limits.max_new_tokens} (max_new_tokens)")
 
     def _encode(self, policy: SteerablePolicy, prompt: Prompt, weights: Tensor, field: str) -> list[int]:
-        if isinstance(prompt, list) and (not prompt or isinstance(prompt[0], int)):
-            return prompt  # type: ignore[return-value]
+        if _is_ids(prompt):
+            return prompt
         try:
             # Tokenizers in Rust refuse to be used and changed by two threads at once.
             with self._encoding:
-                return policy.encode([prompt], weights.unsqueeze(0))[0]
+                return policy.encode([cast(Text, prompt)], weights.unsqueeze(0))[0]
         except InputError as error:
             raise FieldError(field, str(error)) from error
         except TemplateError as error:
             raise FieldError(field, f"the model's chat template refuses the conversation: {error}") from error
+
+    def _as_text(self, policy: SteerablePolicy, prompt: Prompt) -> Text:
+        """What a gate reads: token ids as the text that they stand for."""
+        if not _is_ids(prompt):
+            return cast(Text, prompt)
+        # Ids that are no tokens are the engine's to refuse.
+        ids = [token for token in prompt if 0 <= token < len(policy.tokenizer)]
+        with self._encoding:
+            return str(policy.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _max_tokens(self, engine: Engine, body: GenerationBody, prompt_length: int, field: str) -> int:
         """What the client allows; otherwise OpenAI's defaults: 16 for completions, what the context leaves for chat."""
@@ -212,3 +251,12 @@ class Service:
             else min(engine.context_length, engine.max_total_tokens)
         )
         return max(1, min(most, room - prompt_length))
+
+
+def _field(body: GenerationBody) -> str:
+    """Where a request has its prompts."""
+    return "messages" if isinstance(body, ChatBody) else "prompt"
+
+
+def _is_ids(prompt: Prompt) -> TypeGuard[list[int]]:
+    return isinstance(prompt, list) and (not prompt or isinstance(prompt[0], int))

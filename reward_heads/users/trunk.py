@@ -7,10 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from frontier.errors import InputError
+from reward_heads.adapters import merge_lora, set_trainable
+from reward_heads.head import Head
 from reward_heads.model import TransformerReward
+
+__all__ = [
+    "MOST_FEATURES",
+    "head_of",
+    "merge_lora",
+    "new_reward",
+    "pooled_features",
+    "reduced",
+    "set_trainable",
+    "take_heads",
+]
 
 # More features than this are reduced to as many principal components: Newton's method solves systems of this size.
 MOST_FEATURES = 256
@@ -81,6 +93,8 @@ def take_heads(reward: TransformerReward, order: Sequence[int], names: Sequence[
         joining=reward.joining,
         offset=reward.offset[list(order)].tolist(),
         training="pairs",
+        pooling=reward.pooling,
+        heads=[Head(pairs="bradley_terry")] * len(order),
     )
 
 
@@ -100,52 +114,6 @@ def head_of(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     if not found:
         raise InputError(f"{type(model).__name__} has no linear layer with {labels} outputs outside its trunk")
     return found[-1]
-
-
-def set_trainable(reward: TransformerReward, trainable: str, lora_rank: int, seed: int) -> None:
-    """Let gradients flow into all weights, into new LoRA layers and the heads, or into the heads alone.
-
-    Args:
-        reward (`TransformerReward`): its model is changed in place.
-        trainable (`str`): `"all"`, `"lora"` or `"heads"`.
-        lora_rank (`int`): r; alpha is 2r, every linear layer of the trunk gets one.
-        seed (`int`): of the LoRA's first factors.
-
-    Raises:
-        InputError: LoRA is asked for, and the trunk has no linear layer.
-    """
-    model, trunk = reward.model, f"{reward.model.base_model_prefix}."
-    if trainable == "lora":
-        from peft import LoraConfig, inject_adapter_in_model
-
-        kinds = (nn.Linear, Conv1D)
-        layers = [n for n, module in model.named_modules() if n.startswith(trunk) and isinstance(module, kinds)]
-        if not layers:
-            raise InputError(f"{type(model).__name__} has no linear layer for a LoRA: use trainable all or heads")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            inject_adapter_in_model(LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=layers), model)
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(
-            trainable == "all" or not name.startswith(trunk) or (trainable == "lora" and "lora_" in name)
-        )
-
-
-def merge_lora(model: PreTrainedModel) -> None:
-    """Put plain linear layers, LoRA added, back into the places of those that carry one."""
-    from peft.tuners.lora import LoraLayer
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer) and isinstance(module, nn.Module):
-            module.merge()
-            place, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(place), leaf, module.get_base_layer())
-    for attribute in (
-        "_hf_peft_config_loaded",
-        "peft_config",
-    ):  # so that it saves as the ordinary model that it is again
-        if attribute in vars(model):
-            delattr(model, attribute)
 
 
 def new_reward(

@@ -88,3 +88,33 @@ def test_every_objective_needs_a_label():
     check_every_objective_is_labelled(read_examples([PAIR, RATING], ["a", "b"]), ["a", "b"])
     with pytest.raises(InputError, match="dataset has no rows"):
         check_every_objective_is_labelled([], ["a"])
+
+
+# --- margins and ranges ----------------------------------------------------------------------------------------------------------
+
+
+def test_margins_by_objective_or_for_all():
+    rows = [PAIR, PAIR | {"margin": {"b": 2, "a": None}}, PAIR | {"margin": 0.5}, RATING | {"margin": {"a": None}}]
+    assert [e.margins for e in read_examples(rows, ["a", "b"])] == [None, (0.0, 2.0), (0.5, 0.5), None]
+
+
+@pytest.mark.parametrize("margin", [-0.1, math.nan, math.inf, "1", True])
+def test_refuses_a_margin_that_is_none(margin):
+    for given in (margin, {"a": margin}):
+        with pytest.raises(InputError, match=r"row 1, field 'margin'.*: a margin says .* at least 0, found"):
+            read_examples([PAIR, PAIR | {"margin": given}], ["a", "b"])
+
+
+def test_refuses_a_margin_of_a_rating_or_an_unknown_objective():
+    with pytest.raises(InputError, match="row 0, field 'margin': only a pair has a margin"):
+        read_examples([RATING | {"margin": {"b": 1}}], ["a", "b"])
+    with pytest.raises(InputError, match="row 0, field 'margin': unknown objective 'c'"):
+        read_examples([PAIR | {"margin": {"c": 1}}], ["a", "b"])
+    assert read_examples([PAIR | {"margin": {"c": 1}}], ["a", "b"], ignore_others=True)[0].margins == (0.0, 0.0)
+
+
+def test_refuses_a_rating_out_of_range():
+    read_examples([RATING, PAIR], ["a", "b"], rating_range={"b": (1, 5), "a": (7, 9)})
+    message = r"reviews.jsonl, row 1, field 'scores', objective 'b': a rating must be between 1 and 5 \(rating_range\), found 50"
+    with pytest.raises(InputError, match=message):
+        read_examples([RATING, RATING | {"scores": {"b": 50}}], ["b"], what="reviews.jsonl", rating_range={"b": (1, 5)})

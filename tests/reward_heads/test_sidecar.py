@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from frontier.errors import InputError
+from reward_heads.head import Head
 from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
 from reward_heads.sidecar import FILE_NAME, Sidecar
@@ -15,6 +17,8 @@ SIDECAR = Sidecar(
     training="pairs",
     offset=(0.1, -2.0),
     units=Normalizer(("a", "b"), (0.0, 1.0), (1.0, 2.0), 5, "training ratings"),
+    pooling="mean",
+    heads=(Head("davidson", 0.3, "ordinal", (1, 2.5), (0.1,)), Head(None, None, "binary")),
 )
 
 
@@ -22,7 +26,19 @@ def test_round_trip(tmp_path):
     SIDECAR.write(tmp_path)
     assert Sidecar.read(tmp_path) == SIDECAR
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
-    assert json.loads((tmp_path / FILE_NAME).read_text())["schema_version"] == 1
+    assert json.loads((tmp_path / FILE_NAME).read_text())["schema_version"] == 2
+
+
+def test_reads_a_file_of_schema_1(tmp_path):
+    SIDECAR.write(tmp_path)
+    path = tmp_path / FILE_NAME
+    content = json.loads(path.read_text()) | {"schema_version": 1}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="unknown field 'pooling'"):
+        Sidecar.read(tmp_path)
+    del content["pooling"], content["heads"]
+    path.write_text(json.dumps(content))
+    assert Sidecar.read(tmp_path) == replace(SIDECAR, pooling="model", heads=())
 
 
 def test_absent_is_none(tmp_path):
@@ -41,7 +57,12 @@ def test_a_value_that_json_can_not_hold_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "field 'schema_version' must be 1, found 2"),
+        ({"schema_version": 3}, "field 'schema_version' must be 1 or 2, found 3"),
+        ({"schema_version": True}, "field 'schema_version' must be 1 or 2, found True"),
+        ({"pooling": "men"}, "unknown pooling 'men': did you mean 'mean'"),
+        ({"heads": [{}]}, "field 'heads' must have 2 heads or none, found 1"),
+        ({"heads": [Head().to_json(), {"pears": None}]}, "unknown field of a head 'pears': did you mean 'pairs'"),
+        ({"heads": [Head().to_json(), Head().to_json() | {"pairs": "davidson"}]}, "must be at least 0, found None"),
         ({"objectivs": []}, "unknown field 'objectivs': did you mean 'objectives'"),
         ({"training": "pair"}, "unknown training 'pair': did you mean 'pairs'"),
         ({"truncation_side": "lft"}, "did you mean 'left'"),

@@ -87,4 +87,5 @@ def rows_of(sources: Sequence[str], skip_bad_rows: bool) -> list[dict[str, Any]]
 def flags_of(reward: Any) -> list[str]:
     """The objectives that a reward remembers to have learned from flags."""
     inner = getattr(reward, "reward", reward)
-    return [name for name in getattr(inner, "binary", ()) if name in reward.objectives]
+    heads = getattr(inner, "heads", ())
+    return [name for name, head in zip(inner.objectives, heads, strict=False) if getattr(head, "sign_aware", False)]

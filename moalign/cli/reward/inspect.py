@@ -72,10 +72,16 @@ def description(reward: Any) -> dict[str, Any]:
     parts = getattr(reward, "rewards", None) or getattr(reward, "members", None)
     if parts:
         found["parts"] = [f"{type(part).__name__}({', '.join(part.objectives)})" for part in parts]
-    for name in ("training", "binary", "ordinal", "pooling", "max_length", "combine"):
+    for name in ("training", "pooling", "max_length", "combine"):
         if getattr(reward, name, None) not in (None, (), []):
             value = getattr(reward, name)
             found[name] = list(value) if isinstance(value, tuple) else value
+    taught = [(name, head) for name, head in zip(reward.objectives, getattr(reward, "heads", ()), strict=False)]
+    losses = {
+        name: " and ".join(w for w in (getattr(h, "pairs", None), getattr(h, "ratings", None)) if isinstance(w, str))
+        for name, h in taught
+    }
+    found["losses"] = {name: words for name, words in losses.items() if words}
     units = getattr(reward, "units", None)
     if units is not None:
         entries = zip(units.objectives, units.location, units.scale, strict=True)

@@ -147,7 +147,18 @@ def accuracy_table(objectives: Sequence[str], metrics: dict[str, float], rows: l
         if side is not None:
             n = sum((row.get("scores") or {}).get(name) is not None for row in rows)
             parts.append(f"right side of zero {side:.3f} ({n} flags)")
+        for metric, words in (
+            ("outcome_accuracy", "outcome (a, b or tie) {:.3f}"),
+            ("level_accuracy", "right level {:.3f}"),
+            ("level_error", "{:.3f} levels off"),
+        ):
+            value = metrics.get(f"eval_{metric}/{name}")
+            if value is not None:
+                parts.append(words.format(value))
         lines.append(f"  {name:<{width}}  {'; '.join(parts) or 'no labels'}")
+    cut = metrics.get("eval_truncated_texts")
+    if cut:
+        lines.append(f"  {cut:g} texts were longer than max_length and were cut.")
     return "\n".join(lines)
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from decimal import Decimal
 
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frontier.errors import InputError
 from moalign.data.records import BadRow, extract_prompt, pair_record, prompt_record, rating_record, unique_keys
 
 USER = {"role": "user", "content": "What colour is the sky?"}
@@ -205,3 +207,30 @@ def test_unique_keys():
     assert unique_keys([("a", 1), ("b", 2)]) == {"a": 1, "b": 2}
     with pytest.raises(ValueError, match="key 'a' is given twice"):
         unique_keys([("a", 1), ("b", 2), ("a", 1)])
+
+
+def test_margins_and_documents_are_kept_where_there_are_any(tmp_path):
+    from moalign.data import read_pairs, read_records
+
+    base = {"prompt": "p", "completion_a": "x", "completion_b": "y"}
+    rows = [
+        base | {"labels": {"k": "a", "j": 0.2}, "margin": {"k": 1.5}, "document": "d1"},
+        base | {"labels": {"k": "b"}, "margin": 2},
+        base | {"labels": {"k": "tie"}},
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(read_pairs(str(path)).dataset)
+    assert [row["margin"] for row in found] == [{"k": 1.5, "j": None}, {"k": 2.0, "j": None}, {"k": None, "j": None}]
+    assert [row["document"] for row in found] == ["d1", None, None]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[2:]))
+    assert set(read_pairs(str(path)).dataset.column_names) == {
+        "prompt",
+        "completion_a",
+        "completion_b",
+        "labels",
+        "user",
+    }
+    path.write_text(json.dumps(rows[0] | {"margin": {"k": -1}}) + "\n")
+    with pytest.raises(InputError, match=r"pairs\.jsonl:1: field 'margin\.k'.*at least 0"):
+        read_records(str(path))
