@@ -6,6 +6,7 @@ python -m benchmarks.reward_heads --data ../shared/data --json out.json
 import argparse
 import importlib
 import tempfile
+import traceback
 from pathlib import Path
 from time import perf_counter
 
@@ -23,7 +24,11 @@ def run(args: argparse.Namespace) -> list[Row]:
         context = Context(data_loaders(args.data), args.data.resolve(), encoder_folder(), Path(scratch), args.quick)
         for part in args.parts:
             started = perf_counter()
-            rows += importlib.import_module(f"benchmarks.reward_heads.{part}").rows(context)
+            try:
+                rows += importlib.import_module(f"benchmarks.reward_heads.{part}").rows(context)
+            except Exception as error:  # the other parts are still worth their time
+                traceback.print_exc()
+                rows.append(Row(f"{part}.failed", f"{type(error).__name__}: {error}", None, holds=False))
             rows.append(Row(f"{part}.seconds", f"wall time of the part '{part}'", perf_counter() - started, "s"))
     return rows
 

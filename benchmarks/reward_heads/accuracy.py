@@ -130,8 +130,10 @@ def _compare(
         if model == "khead":
             known = comparisons(real, split.calibration, objective)
             held = column["calibration"][known.a] - column["calibration"][known.b]
-            scale = scale_of_differences(held[:, None], torch.tensor(known.label)[:, None], [objective]).scale
-            into.calibrated.append(torch.sigmoid(difference * scale.float()))
+            given = torch.tensor(known.label)[:, None]
+            scale = scale_of_differences(held[:, None], given, [objective], strict=False).scale.float()
+            # Few calibration pairs may follow the head without exception; then it stays as sure as it is.
+            into.calibrated.append(torch.sigmoid(difference * scale.where(scale.isfinite(), torch.ones(1))))
 
 
 def _objective_rows(name: str, objective: str, measured: Measured) -> list[Row]:

@@ -152,7 +152,7 @@ def _topical_chat(loaders: ModuleType) -> RealSet:
     rows = [
         _rating(r["source"], _last(r["source"], DIALOGUE_WORDS) + " ", r["system_output"], r["scores"]) for r in found
     ]
-    return RealSet("topical_chat", tuple(found[0]["scores"]), rows, folds=3)
+    return RealSet("topical_chat", tuple(found[0]["scores"]), rows, folds=2)
 
 
 def _hh_dual(loaders: ModuleType) -> RealSet:
@@ -205,10 +205,10 @@ def _last(text: str, words: int) -> str:
 
 _READERS: dict[str, Callable[[ModuleType], RealSet]] = {
     "summeval": _news("summeval", "summeval", 1),
-    "newsroom": _news("newsroom", "newsroom", 3),
+    "newsroom": _news("newsroom", "newsroom", 2),
     "sfres": _data2text("sfres", 1),
     "sfhot": _data2text("sfhot", 1),
-    "bagel": _data2text("bagel", 3),
+    "bagel": _data2text("bagel", 2),
     "topical_chat": _topical_chat,
     "hh_dual": _hh_dual,
     "qa_feedback": _qa_feedback,
