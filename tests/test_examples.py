@@ -81,3 +81,11 @@ def test_a_method_of_your_own_in_the_oracle(capsys):
     gains = [float(line.split(": ")[1].split()[0]) for line in lines if line.endswith("of the possible gain")]
     assert len(gains) == 3
     assert all(0.1 < gain <= 1 for gain in gains)  # it learns within a few updates, and nothing beats the optimum
+
+
+def test_what_one_person_wants(capsys):
+    known = load("whose_preference").main(["--people", "40", "--questions", "8"])
+    out = capsys.readouterr().out
+    assert "before any question: after 0 pairs" in out
+    assert max(known, key=known.get) == "warm"  # the newcomer's true weights are 0.15, 0.65, 0.2
+    assert sum(known.values()) == pytest.approx(1)
