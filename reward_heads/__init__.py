@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from reward_heads.cache import CachedReward
     from reward_heads.combine import CombinedReward, NegatedReward, SelectedReward, negated, select
     from reward_heads.cost import pairs_and_flags
+    from reward_heads.decorrelate import fit_decorrelation
+    from reward_heads.ensemble import EnsembleReward, UncertainReward, score_with_uncertainty
     from reward_heads.functions import FunctionReward, VectorFunctionReward
+    from reward_heads.gating import Gate, GatedReward
+    from reward_heads.head import Head
     from reward_heads.model import TransformerReward
     from reward_heads.normalizer import NormalizedReward, Normalizer
     from reward_heads.probes import Embedder, ProbeConfig, ProbeReward, fit_probe
@@ -52,8 +56,12 @@ _HOME = {
     "CachedReward": "cache",
     "CombinedReward": "combine",
     "Embedder": "probes",
+    "EnsembleReward": "ensemble",
     "FunctionReward": "functions",
+    "Gate": "gating",
+    "GatedReward": "gating",
     "HTTPReward": "remote.http",
+    "Head": "head",
     "NegatedReward": "combine",
     "NormalizedReward": "normalizer",
     "Normalizer": "normalizer",
@@ -66,12 +74,14 @@ _HOME = {
     "Text": "text",
     "TransformedReward": "transforms",
     "TransformerReward": "model",
+    "UncertainReward": "ensemble",
     "UserGroups": "users.groups",
     "UserGroupsConfig": "users.config",
     "VectorFunctionReward": "functions",
     "VectorReward": "vector_reward",
     "as_reward_funcs": "trl_functions",
     "bradley_terry_scale": "bradley_terry",
+    "fit_decorrelation": "decorrelate",
     "fit_probe": "probes",
     "fit_user_groups": "users.fit",
     "load_reward": "saved",
@@ -80,6 +90,7 @@ _HOME = {
     "pairwise_accuracy": "accuracy",
     "save_reward": "saved",
     "scale_of_differences": "bradley_terry",
+    "score_with_uncertainty": "ensemble",
     "select": "combine",
 }
 
@@ -90,8 +101,12 @@ __all__ = [
     "CachedReward",
     "CombinedReward",
     "Embedder",
+    "EnsembleReward",
     "FunctionReward",
+    "Gate",
+    "GatedReward",
     "HTTPReward",
+    "Head",
     "NegatedReward",
     "NormalizedReward",
     "Normalizer",
@@ -104,12 +119,14 @@ __all__ = [
     "Text",
     "TransformedReward",
     "TransformerReward",
+    "UncertainReward",
     "UserGroups",
     "UserGroupsConfig",
     "VectorFunctionReward",
     "VectorReward",
     "as_reward_funcs",
     "bradley_terry_scale",
+    "fit_decorrelation",
     "fit_probe",
     "fit_user_groups",
     "load_reward",
@@ -119,6 +136,7 @@ __all__ = [
     "rules",
     "save_reward",
     "scale_of_differences",
+    "score_with_uncertainty",
     "select",
 ]
 

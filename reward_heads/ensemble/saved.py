@@ -1,0 +1,121 @@
+"""An ensemble in a folder: `ensemble.json` and one subfolder per member, each a reward by itself."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frontier.atomic import replace_folder
+from frontier.errors import InputError, unknown_name
+from reward_heads.ensemble.ensemble import EnsembleReward
+from reward_heads.ensemble.shared_trunk import SharedTrunk
+from reward_heads.normalizer import Normalizer
+from reward_heads.saved import load_reward, marker_of, save_reward
+from reward_heads.transforms import FILE_NAME as TRANSFORMS
+from reward_heads.transforms import fingerprint
+
+FILE_NAME = "ensemble.json"
+SCHEMA_VERSION = 1
+
+_FIELDS = ("schema_version", "objectives", "combine", "penalty", "scales", "shared_trunk", "members")
+
+
+def digest_of(folder: str | os.PathLike[str]) -> str:
+    """Hex sha256 over a saved reward and its transforms; a reward made of rewards names their digests in its marker file, so that theirs count too."""
+    folder = Path(folder)
+    digest = hashlib.sha256(fingerprint(folder, marker_of(folder) or "config.json").encode())
+    if (folder / TRANSFORMS).is_file():
+        digest.update((folder / TRANSFORMS).read_bytes())
+    return digest.hexdigest()
+
+
+def replace_parts(folder: str | os.PathLike[str], beside: Path) -> None:
+    """Clear from an existing folder the subfolders that are about to be replaced, so that nothing of an earlier reward (its transforms) stays in them.
+
+    Args:
+        folder (`str` or path): the target.
+        beside (`Path`): what is about to take its place, complete.
+    """
+    for part in beside.iterdir():
+        if part.is_dir() and (Path(folder) / part.name).is_dir():
+            shutil.rmtree(Path(folder) / part.name)
+
+
+def save_ensemble(ensemble: EnsembleReward, folder: str | os.PathLike[str]) -> None:
+    """Write the folder; see [`EnsembleReward.save_pretrained`]."""
+    members = [ensemble.trunk.reward] if ensemble.trunk is not None else ensemble.members
+    with replace_folder(folder) as beside:
+        named = []
+        for number, member in enumerate(members, start=1):
+            name = "trunk" if ensemble.trunk is not None else f"member-{number}"
+            save_reward(member, beside / name)
+            named.append({"folder": name, "digest": digest_of(beside / name)})
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "objectives": list(ensemble.objectives),
+            "combine": ensemble.combine,
+            "penalty": ensemble.penalty,
+            "scales": "shared" if ensemble.scales == "shared" else [scale.to_json() for scale in ensemble.scales],
+            "shared_trunk": ensemble.trunk is not None,
+            "members": named,
+        }
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        (beside / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        replace_parts(folder, beside)
+
+
+def load_ensemble(
+    folder: str | os.PathLike[str], *, device: str | torch.device | None = None, batch_size: int = 64
+) -> EnsembleReward:
+    """Read the folder; see [`EnsembleReward.from_pretrained`]."""
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise InputError(f"no ensemble in {folder}: it has no {FILE_NAME}")
+    try:
+        content = _checked(json.loads(path.read_text(encoding="utf-8")))
+        found = [load_part(path.parent, named, device, batch_size) for named in content["members"]]
+        scales = content["scales"]
+        read: Any = scales if isinstance(scales, str) else [Normalizer.from_json(scale) for scale in scales]
+        members = SharedTrunk(found[0]) if content["shared_trunk"] else found
+        ensemble = EnsembleReward(members, content["combine"], penalty=content["penalty"], scales=read)
+        if list(ensemble.objectives) != content["objectives"]:
+            raise InputError(
+                f"field 'objectives' has {', '.join(content['objectives'])}, but the members have {', '.join(ensemble.objectives)}"
+            )
+        return ensemble
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: not what save_pretrained writes: {type(error).__name__}: {error}") from error
+
+
+def load_part(folder: Path, named: Any, device: str | torch.device | None, batch_size: int) -> Any:
+    """The reward in a subfolder, once it is the one that was saved.
+
+    Raises:
+        InputError: it is not there, leads elsewhere, or was changed.
+    """
+    name = named["folder"]
+    if Path(name).name != name or name == ".." or not (folder / name).is_dir():
+        raise InputError(f"the subfolder '{name}' is missing beside it")
+    if digest_of(folder / name) != named["digest"]:
+        raise InputError(
+            f"'{name}' is not the reward that was saved with it (weights, settings or transforms differ): save it again"
+        )
+    return load_reward(folder / name, device=device, batch_size=batch_size)
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}")
+    for name in content:
+        if name not in _FIELDS:
+            raise unknown_name("field", name, _FIELDS)
+    for name in _FIELDS:
+        if name not in content:
+            raise InputError(f"field '{name}' is missing; it needs {', '.join(_FIELDS)}")
+    return content
