@@ -4,8 +4,8 @@ import argparse
 
 import pytest
 
-from benchmarks.oracle.__main__ import METHODS, plan, rows_of
 from benchmarks.jobs import Job, Result, run_job, run_jobs
+from benchmarks.oracle.__main__ import METHODS, plan, rows_of
 from benchmarks.oracle.rows import gain_rows, value_row
 
 
