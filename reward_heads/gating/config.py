@@ -1,7 +1,6 @@
 """The settings of a gate."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from frontier.errors import InputError
@@ -15,7 +14,7 @@ class GateConfig:
         InputError: a value is not possible; names the field and what is allowed.
     """
 
-    hidden: Sequence[int] = field(
+    hidden: tuple[int, ...] = field(
         default=(1024, 1024, 1024), metadata={"help": "Units of the hidden layers, all ReLU; none = a linear gate."}
     )
     dropout: float = field(default=0.2, metadata={"help": "After every hidden layer, in training."})
