@@ -1,15 +1,20 @@
 """Run independent trainings side by side, one thread each, and keep going when one of them fails."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from tqdm import tqdm
+
+from frontier.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -60,21 +65,45 @@ def prepare_process() -> None:
     logging.getLogger("moalign").setLevel(logging.ERROR)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int | None = None, what: str = "Oracle") -> list[Result]:
-    """Run all jobs in `workers` processes (as many as there are cores by default); results in the order of the jobs."""
+def run_jobs(
+    jobs: Sequence[Job], workers: int | None = None, what: str = "Oracle", keep: Path | None = None
+) -> list[Result]:
+    """Run all jobs in `workers` processes (as many as there are cores by default); results in the order of the jobs.
+
+    Args:
+        jobs (`Sequence[Job]`): independent of each other.
+        workers (`int`, *optional*): processes.
+        what (`str`, *optional*): the name of the bar.
+        keep (`Path`, *optional*): a folder for what each job returned; a job that is there already is not run again, so that a benchmark that was cut off goes on.
+    """
     workers = workers or os.cpu_count() or 1
-    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].cost)
-    results: dict[int, Result] = {}
+    results = {i: kept for i, job in enumerate(jobs) if (kept := _kept(job, keep)) is not None}
+    order = sorted((i for i in range(len(jobs)) if i not in results), key=lambda i: -jobs[i].cost)
     # Spawned, not forked: a forked torch hangs as soon as its parent has used threads.
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_process) as pool,
-        tqdm(total=round(sum(job.cost for job in jobs)), desc=what, unit="s") as bar,
+        tqdm(total=round(sum(jobs[i].cost for i in order)), desc=what, unit="s") as bar,
     ):
         waiting = {pool.submit(run_job, jobs[i]): i for i in order}
         for done in as_completed(waiting):
             i = waiting[done]
             results[i] = done.result()
+            if keep is not None and results[i].error is None:
+                found = {"figures": results[i].figures, "seconds": results[i].seconds}
+                write_text(_place(jobs[i], keep), json.dumps(found))
             bar.update(round(jobs[i].cost))
             bar.set_postfix_str(jobs[i].function.__name__)
     return [results[i] for i in range(len(jobs))]
+
+
+def _place(job: Job, keep: Path) -> Path:
+    """Where a job's result lies: named by what the job is."""
+    named = json.dumps([job.function.__module__, job.function.__name__, job.settings], sort_keys=True, default=str)
+    return keep / f"{hashlib.sha256(named.encode()).hexdigest()[:24]}.json"
+
+
+def _kept(job: Job, keep: Path | None) -> Result | None:
+    if keep is None or not _place(job, keep).is_file():
+        return None
+    return Result(job, **json.loads(_place(job, keep).read_text(encoding="utf-8")))

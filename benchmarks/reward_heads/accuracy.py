@@ -30,7 +30,7 @@ class Measured:
         right (`dict[str, list[Tensor]]`): model to `[n]` tensors, 1 where it ranks as labelled, 0.5 for equal scores.
         labels (`list[Tensor]`): `[n]` labels.
         documents (`list[str]`): of the comparisons.
-        calibrated (`list[Tensor]`): `[n]` probabilities of the K-head model that a is better, after calibration on other documents.
+        calibrated (`list[Tensor]`): `[n]` log-odds of the K-head model that a is better, after calibration on other documents.
     """
 
     right: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
@@ -48,7 +48,7 @@ def rows(context: Context) -> list[Row]:
         for fold in range(_folds(context, name))
     }
     jobs = [job for key, (real, split) in splits.items() for job in _jobs(context, *key, real, split)]
-    results = run_jobs(jobs, what="Heads")
+    results = run_jobs(jobs, what="Heads", keep=context.keep)
     measured: dict[tuple[str, str], Measured] = defaultdict(Measured)
     seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     failed = [result for result in results if result.error]
@@ -133,7 +133,7 @@ def _compare(
             given = torch.tensor(known.label)[:, None]
             scale = scale_of_differences(held[:, None], given, [objective], strict=False).scale.float()
             # Few calibration pairs may follow the head without exception; then it stays as sure as it is.
-            into.calibrated.append(torch.sigmoid(difference * scale.where(scale.isfinite(), torch.ones(1))))
+            into.calibrated.append(difference * scale.where(scale.isfinite(), torch.ones(1)))
 
 
 def _objective_rows(name: str, objective: str, measured: Measured) -> list[Row]:
@@ -161,7 +161,7 @@ def _objective_rows(name: str, objective: str, measured: Measured) -> list[Row]:
         )
         found.append(row)
     if measured.calibrated:
-        ece = pair_calibration_error(torch.cat(measured.calibrated).logit(), labels, measured.documents)
+        ece = pair_calibration_error(torch.cat(measured.calibrated), labels, measured.documents)
         what = (
             f"K-head model, one temperature fitted on other documents; {n}; debiased (the plug-in value, which noise alone lifts above 0 with so few "
             f"comparisons: {ece.ece:.3f})"

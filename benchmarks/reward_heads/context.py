@@ -14,6 +14,7 @@ class Context:
         data (`Path`): that folder, for parts that start processes of their own.
         encoder (`Path`): a folder with a sentence encoder (all-MiniLM-L6-v2).
         scratch (`Path`): for embeddings and models; parts of one run share it.
+        keep (`Path`, *optional*): a folder for finished trainings, from which a run that was cut off goes on.
         quick (`bool`): a small run that shows only that everything works.
     """
 
@@ -21,4 +22,5 @@ class Context:
     data: Path
     encoder: Path
     scratch: Path
+    keep: Path | None = None
     quick: bool = False

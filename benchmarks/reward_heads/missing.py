@@ -34,7 +34,7 @@ def rows(context: Context) -> list[Row]:
                 jobs.append(Job(fine_tune, {**less, "objectives": real.objectives}, 50))
                 jobs.append(Job(fine_tune, {**less, "objectives": (objective,)}, 10))
                 jobs.append(Job(fine_tune, {**common, "objectives": (objective,), "seed": seed}, 50))
-    results = run_jobs(jobs, what="Missing labels")
+    results = run_jobs(jobs, what="Missing labels", keep=context.keep)
     accuracy: dict[tuple[str, str, bool, str | None], list[float]] = defaultdict(list)
     found = []
     for result in results:

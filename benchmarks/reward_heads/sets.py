@@ -139,12 +139,27 @@ def _news(name: str, reader: str, folds: int) -> Callable[[ModuleType], RealSet]
 def _data2text(name: str, folds: int) -> Callable[[ModuleType], RealSet]:
     def read(loaders: ModuleType) -> RealSet:
         found = loaders.data2text(name.upper())
-        rows = [_rating(r["src"], r["src"] + " ", r["text"], r["scores"]) for r in found]
+        names = _connected([(r["src"], r["text"]) for r in found])
+        rows = [_rating(d, r["src"] + " ", r["text"], r["scores"]) for d, r in zip(names, found, strict=True)]
         objectives = tuple(found[0]["scores"])
         # Two texts of one input are too few comparisons; how natural a sentence is compares between inputs too.
         return RealSet(name, objectives, rows, across=objectives, folds=folds)
 
     return read
+
+
+def _connected(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """One name for inputs that share an output, through any number of steps: "X is a restaurant ." answers many inputs and must not be in train and test."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    for source, text in pairs:
+        parent[root(("text", text))] = root(("source", source))
+    return [root(("source", source))[1] for source, _ in pairs]
 
 
 def _topical_chat(loaders: ModuleType) -> RealSet:

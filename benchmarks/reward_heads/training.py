@@ -13,8 +13,8 @@ from benchmarks.reward_heads.sets import RealSet, Row, Split, load_set, texts_of
 POOLED = "pooled"
 MAX_LENGTH = 160
 EPOCHS = 2
-# A text of qa_feedback is in three pairs: one pass over the pairs reads it three times.
-FEWER_EPOCHS = {"qa_feedback": 1}
+# Pairs are two texts each, and a text of qa_feedback is in three of them.
+FEWER_EPOCHS = {"qa_feedback": 1, "hh_dual": 1}
 
 
 def split_of(data: str, name: str, fold: int, quick: bool) -> tuple[RealSet, Split]:
