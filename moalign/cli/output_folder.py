@@ -9,10 +9,12 @@ from pathlib import Path
 from frontier.errors import InputError
 from moalign.cli.console import is_main_process
 
-RESULTS = (
-    *("steer.json", "adapter_config.json", "config.json", "model.safetensors"),
-    *("reward_heads.json", "probe.json", "ensemble.json", "gate.json"),
+# Files that mark a reward of any kind; a test holds them against `reward_heads.saved.MARKERS`, which this must not import to stay quick.
+REWARD_MARKERS = (
+    *("reward_heads.json", "probe.json", "ensemble.json", "gate.json", "remote.json", "general_preference.json"),
+    *("low_rank.json", "latent.json"),
 )
+RESULTS = ("steer.json", "adapter_config.json", "config.json", "model.safetensors", *REWARD_MARKERS)
 # What an earlier run wrote beside its result, and what a reader would take for the new run's.
 LEFTOVERS = (
     *("front.json", "groups.json", "constraints.json", "constraints.md", "constraints.png"),
@@ -66,13 +68,13 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def clear_results(path: str | Path) -> None:
-    """Remove what an earlier run left that a resumed run or a reader would take for this one's: checkpoints, rounds, fronts, reports."""
+    """Remove what an earlier run left that a resumed run or a reader would take for this one's: checkpoints, rounds, fronts, reports, a reward of another kind."""
     folder = Path(path)
     if not is_main_process():
         return
     for old in [*checkpoints(folder), folder / "rounds"]:
         shutil.rmtree(old, ignore_errors=True)
-    for name in LEFTOVERS:
+    for name in (*LEFTOVERS, *REWARD_MARKERS):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -89,7 +89,10 @@ def _is_rule(found: Any) -> bool:
     """Whether it is called with exactly a prompt and a completion, as the rewards of `reward_heads.rules` are."""
     if isinstance(found, type) or not callable(found) or hasattr(found, "score"):
         return False
-    parameters = inspect.signature(found).parameters.values()
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:  # a builtin that does not say
+        return False
     needed = [
         p
         for p in parameters
@@ -101,7 +104,10 @@ def _is_rule(found: Any) -> bool:
 def _needs_nothing(function: Any) -> bool:
     empty = inspect.Parameter.empty
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a builtin that does not say
+        return False
     return all(p.default is not empty or p.kind in variadic for p in parameters)
 
 
@@ -114,6 +120,9 @@ def _module_of_file(path: Path) -> ModuleType:
         raise InputError(f"reward: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
+    beside = str(path.resolve().parent)
+    if beside not in sys.path:
+        sys.path.insert(0, beside)  # as for a script: what lies beside the file can be imported by it
     spec.loader.exec_module(module)
     return module
 
@@ -121,6 +130,8 @@ def _module_of_file(path: Path) -> ModuleType:
 def _named_module(name: str) -> ModuleType:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a console script does not look beside the user, `python -m` does
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"reward: '{name}' is no name of a module, no Python file and no folder")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -163,7 +174,7 @@ def preferences_from_file(path: str, objectives: Sequence[str]) -> list[Preferen
         InputError: the file cannot be read, holds none, or a line is wrong (named by its number) or holds a direction.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     found = []

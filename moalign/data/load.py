@@ -188,7 +188,8 @@ def _read(
             ignored.update(
                 (key, None)
                 for key in raw.row
-                if key not in FIELDS[kind] and not (field and key.startswith(field + "."))
+                if key not in FIELDS[kind]
+                and not (field and key.startswith((field + ".", "margin." if kind == "pairs" else field + ".")))
             )
         # Inside, so that a reading which fails leaves no side file behind.
         skipped = bad.count if bad is not None else 0

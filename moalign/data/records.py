@@ -14,7 +14,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 LABEL_ALLOWED = "'a', 'b', 'tie', a probability in [0, 1], or null"
 SCORE_ALLOWED = "a finite number, or null"
-MARGIN_ALLOWED = "a number of at least 0 (by how much the better one leads), or null"
+MARGIN_ALLOWED = "a number of at least 0 (by how much the better one leads), an object with one per objective, or null"
 TEXT_ALLOWED = "a string, or a list of {'role', 'content'} messages"
 
 # The fields that each format reads; what a row has beyond them is reported as ignored.
@@ -261,8 +261,15 @@ def _optional(
         number = _number(row.get("margin"), text_numbers)
         if number is not None:  # one for all objectives, as TRL has it
             found["margin"] = dict.fromkeys(labels, _margin("margin", row["margin"], text_numbers))
+        elif row.get("margin") is not None and not (
+            isinstance(row["margin"], Mapping) or (text_numbers and isinstance(row["margin"], str))
+        ):
+            _bad("margin", row["margin"], MARGIN_ALLOWED)
         else:
             found["margin"] = _per_objective(row, "margin", _margin, objectives, text_numbers)
+        for name, value in found["margin"].items():
+            if value is not None and name not in labels:
+                raise BadRow(f"field 'margin.{name}': {unknown_name('objective', name, tuple(labels))}")
     return found
 
 

@@ -93,7 +93,7 @@ class TableBuilder:
             arrays = [values.get(f"margin:{name}", nothing) for name in self.objectives]
             found["margin"] = pa.StructArray.from_arrays(arrays, names=list(self.objectives))
         if "document" in self._seen:
-            found["document"] = columns.get("document", pa.nulls(rows, pa.string()))
+            found["document"] = columns.pop("document", pa.nulls(rows, pa.string()))  # last, as in every chunk
         return found
 
     def _flush(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from frontier.errors import InputError, unknown_name
 from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
-from moalign.cli.output_folder import nothing_left_of_refused_input
+from moalign.cli.output_folder import RESULTS, check_unused, nothing_left_of_refused_input
 from moalign.cli.quiet import hide_loading_bars
 from moalign.cli.reward.evaluate import flags_of, rows_of
 
@@ -31,10 +31,11 @@ class CalibrateOptions:
         default=None,
         metadata=about("Where the corrected reward goes; by default the correction goes beside the reward."),
     )
-    method: str = field(
+    method: str | dict[str, str] = field(
         default="auto",
         metadata=about(
-            "temperature (pairs, to nats), platt (flags, to log-odds), line or isotonic (to ratings), none; auto takes what suits each objective's labels."
+            "temperature (pairs, to nats), platt (flags, to log-odds), line or isotonic (to ratings), none; auto takes what suits each objective's labels. By objective: "
+            "helpful=temperature,brief=none."
         ),
     )
     decorrelate: str | None = field(
@@ -71,8 +72,9 @@ def run(arguments: Sequence[str]) -> int:
     if values is None:
         return 0
     options = values.build(CalibrateOptions)
-    if options.method not in METHODS:
-        raise unknown_name("method of calibration", options.method, METHODS)
+    for method in [options.method] if isinstance(options.method, str) else options.method.values():
+        if method not in METHODS:
+            raise unknown_name("method of calibration", method, METHODS)
     if options.method == "none" and options.decorrelate is None:
         raise InputError("method none without --decorrelate corrects nothing")
     out = Path(options.output_dir or options.reward)
@@ -93,15 +95,17 @@ def _calibrate(options: CalibrateOptions, out: Path) -> None:
 
     if not Path(options.reward).is_dir():
         raise InputError(f"reward: no folder {options.reward}; a correction is kept in the folder of a saved reward")
-    for folder in {Path(options.reward), out}:
-        if (folder / FILE_NAME).exists() and not options.overwrite:
-            raise InputError(
-                f"{folder} already has corrections ({FILE_NAME}): pass --overwrite to replace them, or name another --output_dir"
-            )
+    if out.resolve() != Path(options.reward).resolve():
+        if not options.overwrite:
+            check_unused(out, False, names=(*RESULTS, FILE_NAME))
+    elif (out / FILE_NAME).exists() and not options.overwrite:
+        raise InputError(
+            f"{out} already has corrections ({FILE_NAME}): pass --overwrite to replace them, or name another --output_dir"
+        )
     hide_loading_bars()
     rows = rows_of(options.calibration_data, options.skip_bad_rows)
-    loaded = load_reward(options.reward, device="cuda" if torch.cuda.is_available() else "cpu")
-    reward = loaded.reward if (Path(options.reward) / FILE_NAME).exists() else loaded  # old corrections make way
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    reward = load_reward(options.reward, device=device, transforms=False)  # old corrections make way, stale ones too
     found: dict[str, Any] = {"calibration_data": options.calibration_data}
     if options.decorrelate is not None:
         reward, decorrelation = _decorrelated(reward, rows, options)

@@ -87,5 +87,8 @@ def rows_of(sources: Sequence[str], skip_bad_rows: bool) -> list[dict[str, Any]]
 def flags_of(reward: Any) -> list[str]:
     """The objectives that a reward remembers to have learned from flags."""
     inner = getattr(reward, "reward", reward)
+    if hasattr(inner, "fits"):  # a probe says of each head on which labels it was fitted
+        return [fit.objective for fit in inner.fits if "flags" in fit.labels.split("+")]
     heads = getattr(inner, "heads", ())
+    heads = heads if isinstance(heads, tuple | list) else ()
     return [name for name, head in zip(inner.objectives, heads, strict=False) if getattr(head, "sign_aware", False)]

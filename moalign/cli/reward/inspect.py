@@ -19,7 +19,7 @@ class InspectOptions:
 
     reward: str = field(metadata=about(REWARD_HELP))
     data: list[str] | None = field(
-        default=None, metadata=about("Pairs, ratings or prompts with completions to score: prints the vectors.")
+        default=None, metadata=about("Pairs or ratings whose completions are scored: prints the vectors.")
     )
     n: int = field(default=5, metadata=about("How many completions of the data are shown."))
     json: bool = field(default=False, metadata=about("Print JSON instead of text."))
@@ -76,7 +76,8 @@ def description(reward: Any) -> dict[str, Any]:
         if getattr(reward, name, None) not in (None, (), []):
             value = getattr(reward, name)
             found[name] = list(value) if isinstance(value, tuple) else value
-    taught = [(name, head) for name, head in zip(reward.objectives, getattr(reward, "heads", ()), strict=False)]
+    heads = getattr(reward, "heads", ())
+    taught = list(zip(reward.objectives, heads if isinstance(heads, tuple | list) else (), strict=False))
     losses = {
         name: " and ".join(w for w in (getattr(h, "pairs", None), getattr(h, "ratings", None)) if isinstance(w, str))
         for name, h in taught

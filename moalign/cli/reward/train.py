@@ -94,7 +94,7 @@ def _train(options: RewardOptions, values: Values) -> None:
     bars = {} if "disable_tqdm" in values.given else {"disable_tqdm": False}
     config = values.build(RewardHeadsConfig, **bars)
     train = _rows(options.train_data, config.objectives, options.skip_bad_rows)
-    held_out = _rows(options.eval_data, None, options.skip_bad_rows) if options.eval_data else None
+    held_out = _rows(options.eval_data, config.objectives, options.skip_bad_rows) if options.eval_data else None
     hide_loading_bars()
     from frontier.atomic import write_text
     from moalign.training.run_folder import watch
@@ -150,7 +150,7 @@ def accuracy_table(objectives: Sequence[str], metrics: dict[str, float], rows: l
         for metric, words in (
             ("outcome_accuracy", "outcome (a, b or tie) {:.3f}"),
             ("level_accuracy", "right level {:.3f}"),
-            ("level_error", "{:.3f} levels off"),
+            ("level_error", "off by {:.3f} on average, in the ratings' units"),
         ):
             value = metrics.get(f"eval_{metric}/{name}")
             if value is not None:

@@ -47,6 +47,9 @@ def test_a_rule_becomes_the_objective_of_its_name(tmp_path):
         ("no_such_module_at_all:reward", "no module 'no_such_module_at_all'"),
         ("{file}:reward,{file}:make", "objective 'helpful' is in reward 0 and in reward 1"),
         ("./no/such/folder", "no model folder at ./no/such/folder"),
+        (":x", "'' is no name of a module"),
+        (".a:b", "'.a' is no name of a module"),
+        ("builtins:max", "is builtin_function_or_method, expected a VectorReward"),
     ],
 )
 def test_refuses_rewards(reward_file, text, message):
@@ -58,6 +61,15 @@ def test_an_import_that_fails_inside_the_users_module_shows_itself(tmp_path):
     (tmp_path / "broken.py").write_text("import a_package_that_is_not_there\n")
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
         load_reward(f"{tmp_path}/broken.py:reward")
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "helper_beside.py").write_text("WORD = 'please'\n")
+    (tmp_path / "rew.py").write_text(
+        "from helper_beside import WORD\n\ndef polite(prompt, completion):\n    return float(WORD in completion)\n"
+    )
+    assert load_reward(f"{tmp_path}/rew.py:polite").score(["p"], ["please"]).tolist() == [[1.0]]
 
 
 def test_distinct_prompts_are_spread_evenly():

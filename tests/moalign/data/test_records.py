@@ -231,6 +231,37 @@ def test_margins_and_documents_are_kept_where_there_are_any(tmp_path):
         "labels",
         "user",
     }
+    for wrong, message in [
+        ({"k": -1}, r"field 'margin\.k'.*at least 0"),
+        ("0.5", "field 'margin'.*at least 0"),
+        ({"kk": 1}, "did you mean 'k'"),
+    ]:
+        path.write_text(json.dumps(rows[0] | {"margin": wrong}) + "\n")
+        with pytest.raises(InputError, match=message):
+            read_pairs(str(path))
     path.write_text(json.dumps(rows[0] | {"margin": {"k": -1}}) + "\n")
     with pytest.raises(InputError, match=r"pairs\.jsonl:1: field 'margin\.k'.*at least 0"):
         read_records(str(path))
+
+
+def test_a_document_that_turns_up_late_fits_the_rows_before_it():
+    from moalign.data.table import CHUNK, TableBuilder
+
+    base = {"prompt": "p", "completion_a": "x", "completion_b": "y", "labels": {"k": 1}}
+    table = TableBuilder("pairs")
+    for _ in range(CHUNK):
+        table.add(pair_record(base))
+    table.add(pair_record({**base, "document": "d", "margin": 1}))
+    found = table.dataset()
+    assert (found[0]["document"], found[CHUNK]["document"]) == (None, "d")
+    assert (found[0]["margin"], found[CHUNK]["margin"]) == ({"k": None}, {"k": 1.0})
+
+
+def test_flat_margins_are_not_called_ignored(tmp_path):
+    from moalign.data import read_pairs
+
+    path = tmp_path / "pairs.csv"
+    path.write_text("prompt,completion_a,completion_b,labels.k,margin.k\np,x,y,1,0.5\n")
+    found = read_pairs(str(path))
+    assert found.dataset[0]["margin"] == {"k": 0.5}
+    assert found.ignored_columns == ()

@@ -114,3 +114,86 @@ def test_inspect_as_json(moalign, heads):
     assert found["kind"] == "TransformerReward"
     assert found["objectives"] == ["helpful", "brief"]
     assert found["corrections"] == []
+
+
+@pytest.fixture
+def probe(moalign, tiny_base, held_out, tmp_path):
+    rows = [json.loads(line) for line in held_out("for_probe.jsonl", 80, 3).read_text().splitlines()]
+    flags = [
+        {
+            "prompt": r["prompt"],
+            "completion": r["completion_a"],
+            "scores": {"safe": float("b" in r["completion_a"][:2])},
+        }
+        for r in rows
+    ]
+    path = tmp_path / "both.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *flags]))
+    out = tmp_path / "probe"
+    call = ("reward", "probe", "--model", tiny_base, "--train_data", path, "--output_dir", out, "--sign_aware", "safe")
+    assert moalign(*call)[0] == 0
+    return out
+
+
+def test_a_probe_goes_through_every_action(moalign, probe, held_out, tmp_path):
+    data = held_out(n=120)
+    code, text, err = moalign("reward", "inspect", "--reward", probe)
+    assert code == 0, err
+    assert "ProbeReward" in text
+    report = tmp_path / "report"
+    assert moalign("reward", "evaluate", "--reward", probe, "--eval_data", data, "--output_dir", report)[0] == 0
+    code, _, err = moalign(
+        "reward",
+        "calibrate",
+        "--reward",
+        probe,
+        "--calibration_data",
+        data,
+        "--method",
+        "helpful=temperature,safe=none",
+    )
+    assert code == 0, err
+
+
+def test_flags_of_a_probe_are_remembered(probe):
+    from moalign.cli.reward.evaluate import flags_of
+    from reward_heads.saved import load_reward
+
+    assert flags_of(load_reward(probe)) == ["safe"]
+
+
+def test_calibrate_does_not_replace_another_reward(refused, moalign, heads, probe, held_out):
+    call = ("reward", "calibrate", "--reward", heads, "--calibration_data", held_out(n=120), "--output_dir", probe)
+    call = (*call, "--decorrelate", "length", "--method", "none")
+    before = (probe / "heads.safetensors").read_bytes()
+    assert "already holds a result (probe.json)" in refused(*call)
+    assert (probe / "heads.safetensors").read_bytes() == before
+
+
+def test_overwriting_a_reward_of_another_kind_leaves_one_that_loads(moalign, tiny_base, heads, held_out):
+    from reward_heads.saved import load_reward
+
+    call = ("reward", "probe", "--model", tiny_base, "--train_data", held_out(n=60), "--output_dir", heads)
+    assert moalign(*call, "--overwrite_output_dir")[0] == 0
+    assert type(load_reward(heads)).__name__ == "ProbeReward"
+
+
+def test_stale_corrections_can_be_replaced(moalign, heads, held_out):
+    from reward_heads import TransformerReward
+    from reward_heads.saved import load_reward
+
+    call = ("reward", "calibrate", "--reward", heads, "--calibration_data", held_out(n=200), "--decorrelate", "length")
+    assert moalign(*call, "--method", "none")[0] == 0
+    reward = TransformerReward.from_pretrained(heads)
+    reward.offset += 1.0
+    reward.save_pretrained(heads)  # trained further: the old corrections belong to other weights
+    code, _, err = moalign(*call, "--method", "none", "--overwrite")
+    assert code == 0, err
+    assert load_reward(heads).transforms[0].kind == "decorrelation"
+
+
+def test_every_marker_of_a_reward_counts_as_a_result():
+    from moalign.cli.output_folder import REWARD_MARKERS
+    from reward_heads.saved import MARKERS, USER_MODELS
+
+    assert set(REWARD_MARKERS) == {*MARKERS, *USER_MODELS}
