@@ -22,13 +22,14 @@ class Comparisons:
     Args:
         a (`list[int]`), b (`list[int]`): positions of the two texts.
         label (`list[float]`): 1 where a is better, else 0; ties are left out.
-        document (`list[str]`): what they were taken from: the unit of the bootstrap.
+        document (`list[str]`), other (`list[str]`): where the two texts were taken from, the units of the bootstrap; the same within a document.
     """
 
     a: list[int]
     b: list[int]
     label: list[float]
     document: list[str]
+    other: list[str]
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,20 @@ def comparisons(real: RealSet, rows: Sequence[Row], objective: str, seed: int = 
     """
     at = {text: index for index, text in enumerate(texts_of(rows))}
     rng = random.Random(seed)
-    found: list[tuple[int, int, float, str]] = []
+    found: list[tuple[int, int, float, str, str]] = []
     rated = [row for row in rows if row.get("scores", {}).get(objective) is not None]
     for row in rows:
         label = row.get("labels", {}).get(objective)
         if label is not None and label != 0.5:
             pair = (at[row["prompt"], row["completion_a"]], at[row["prompt"], row["completion_b"]])
-            found.append((*pair, label, row["document"]))
+            found.append((*pair, label, row["document"], row["document"]))
     for first, second in _rated_pairs(rated, objective in real.across, rng):
         difference = first["scores"][objective] - second["scores"][objective]
         if difference:
             pair = (at[first["prompt"], first["completion"]], at[second["prompt"], second["completion"]])
-            found.append((*pair, float(difference > 0), first["document"]))
-    turned = [(b, a, 1 - p, d) if rng.random() < 0.5 else (a, b, p, d) for a, b, p, d in found]
-    return Comparisons(*([row[k] for row in turned] for k in range(4)))  # type: ignore[arg-type]
+            found.append((*pair, float(difference > 0), first["document"], second["document"]))
+    turned = [(b, a, 1 - p, e, d) if rng.random() < 0.5 else (a, b, p, d, e) for a, b, p, d, e in found]
+    return Comparisons(*([row[k] for row in turned] for k in range(5)))  # type: ignore[arg-type]
 
 
 def _rated_pairs(rated: Sequence[Row], across: bool, rng: random.Random) -> Iterator[tuple[Row, Row]]:

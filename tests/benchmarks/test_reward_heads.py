@@ -1,11 +1,14 @@
 """The parts of the reward benchmark that decide what its figures mean: splits, comparisons, labels that are dropped, the rows."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
-from benchmarks.reward_heads.accuracy import Measured, _objective_rows, _summary
+from benchmarks.reward_heads.accuracy import Measured, _objective_rows, _summary, share_of_documents
 from benchmarks.reward_heads.missing import _rows_of
-from benchmarks.reward_heads.sets import SETS, RealSet, comparisons, load_set, texts_of
+from benchmarks.reward_heads.sets import SETS, RealSet, _connected, comparisons, load_set, texts_of
 from benchmarks.reward_heads.training import POOLED, pooled, without_labels
 
 
@@ -88,7 +91,11 @@ def test_dropping_labels_touches_one_objective_only():
 
 
 def measured(khead, single, n=100):
-    found = Measured(labels=[torch.tensor([1.0, 0.0] * (n // 2))], documents=[str(i // 5) for i in range(n)])
+    found = Measured(
+        labels=[torch.tensor([1.0, 0.0] * (n // 2))],
+        documents=[str(i // 5) for i in range(n)],
+        others=[str(i // 5) for i in range(n)],
+    )
     for model, share in (("khead", khead), ("single", single)):
         right = torch.zeros(n)
         right[: round(share * n)] = 1
@@ -115,6 +122,38 @@ def test_the_summary_allows_one_point_and_a_third_more_cost(khead, holds):
     assert rows["khead.minus_single.mean"].holds is holds
     assert rows["khead.cost_ratio"].value == pytest.approx(1.25)  # 2 · 10 / 16
     assert rows["khead.cost_ratio"].holds
+
+
+def test_intervals_over_documents_know_both_texts():
+    rng = np.random.default_rng(0)
+    documents = [str(i) for i in range(40) for _ in range(6)]
+    others = [str(rng.integers(40)) for _ in documents]
+    # Each text is easy or hard: comparisons that share one go together, whichever side it stands on.
+    easy = {str(i): rng.normal() for i in range(40)}
+    right = torch.tensor([float(easy[a] + easy[b] > 0) for a, b in zip(documents, others, strict=True)])
+    value, low, high = share_of_documents(right, documents, others)
+    _, narrow_low, narrow_high = share_of_documents(right, documents, documents)
+    assert low < value < high
+    assert high - low > 1.2 * (narrow_high - narrow_low)
+    assert share_of_documents(torch.ones(240), documents, others) == (1.0, 1.0, 1.0)
+
+
+def test_finished_jobs_are_not_run_again(tmp_path):
+    from benchmarks.jobs import Job, Result, _kept, _place
+    from frontier.atomic import write_text
+
+    job = Job(comparisons, {"name": "a", "objectives": ("k", "j")}, 1.0)
+    assert _kept(job, tmp_path) is None
+    write_text(_place(job, tmp_path), json.dumps({"figures": {"x": 1.0}, "seconds": 2.0}))
+    assert _kept(job, tmp_path) == Result(job, {"x": 1.0}, 2.0)
+    assert _kept(Job(comparisons, {"name": "b", "objectives": ("k", "j")}, 1.0), tmp_path) is None
+    assert _kept(job, None) is None
+
+
+def test_inputs_that_share_an_output_are_one_document():
+    names = _connected([("s1", "same"), ("s2", "same"), ("s2", "other"), ("s3", "other"), ("s4", "own")])
+    assert len({names[0], names[1], names[2], names[3]}) == 1
+    assert names[4] != names[0]
 
 
 def test_missing_label_rows_compare_falls_over_seeds():
