@@ -47,7 +47,7 @@ def read_examples(
     A pair has `prompt`, `completion_a`, `completion_b` and `labels` (objective to the probability in [0, 1] that a is better); a rating has
     `prompt`, `completion` and `scores` (objective to number). A label that is absent, `None` or NaN is missing. Where both kinds of columns
     exist (two datasets concatenated), those that are `None` don't count; a `kind` column ("pair" or "rating") decides if there is one.
-    A pair may have a `margin` (objective to a number >= 0, or one number for all): how clearly the better one won.
+    A pair may have a `margin` (objective to a number >= 0, or one number for all): how clearly the better one won; `None` and NaN are no margin.
 
     Args:
         rows (`Iterable[Mapping]`): dictionaries, or a `datasets.Dataset`.
@@ -59,6 +59,7 @@ def read_examples(
     Raises:
         InputError: names the row (from 0), the field, what was found and what is allowed.
     """
+    check_rows(rows, what)
     examples = []
     for number, row in enumerate(rows):
         where = f"{what}, row {number}"
@@ -78,15 +79,32 @@ def read_examples(
     return examples
 
 
-def labelled_objectives(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names with at least one label, in the order in which they first appear (labelled or not)."""
+def check_rows(rows: Any, what: str) -> None:
+    """Refuse a mapping of splits (`datasets.DatasetDict`) where rows are needed: as rows, it would be the names of its splits.
+
+    Raises:
+        InputError: it is one; names a split.
+    """
+    if isinstance(rows, Mapping):
+        split = "train" if "train" in rows or not rows else next(iter(rows))
+        raise InputError(f"{what} is a mapping of splits, not rows: pass {what}['{split}']")
+
+
+def labelled_objectives(rows: Iterable[Mapping[str, Any]], *, what: str = "dataset") -> tuple[str, ...]:
+    """The names with at least one label, in the order in which they first appear (labelled or not).
+
+    Raises:
+        InputError: `rows` is a mapping of splits, or a row is no dictionary.
+    """
+    check_rows(rows, what)
     labelled: dict[str, bool] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
+        _check_row(row, f"{what}, row {number}")
         for field in ("labels", "scores"):
             labels = row.get(field)
             if isinstance(labels, Mapping):
                 for name, value in labels.items():
-                    labelled[name] = labelled.get(name, False) or value is not None
+                    labelled[name] = labelled.get(name, False) or not _is_missing(value)
     return tuple(name for name, found in labelled.items() if found)
 
 
@@ -108,9 +126,13 @@ def check_every_objective_is_labelled(
             )
 
 
-def _kind(row: Mapping[str, Any], where: str) -> str:
+def _check_row(row: Any, where: str) -> None:
     if not isinstance(row, Mapping):
         raise InputError(f"{where}: must be a dictionary, found {row!r}")
+
+
+def _kind(row: Mapping[str, Any], where: str) -> str:
+    _check_row(row, where)
     kind = row.get("kind")
     if kind is not None:
         if kind not in ("pair", "rating"):
@@ -133,7 +155,7 @@ def _targets(
         raise InputError(f"{where}: must be a dictionary of objective to number, found {labels!r}")
     for name in labels:
         # A datasets.Dataset gives every row the keys of all: None there is no label at all.
-        if name not in objectives and not ignore_others and labels[name] is not None:
+        if name not in objectives and not ignore_others and not _is_missing(labels[name]):
             raise InputError(f"{where}: {unknown_name('objective', name, objectives)}")
     return tuple(_target(labels.get(name), f"{where}, objective '{name}'", is_pair) for name in objectives)
 
@@ -152,20 +174,20 @@ def _check_range(
 def _margins(
     margins: Any, objectives: Sequence[str], where: str, is_pair: bool, ignore_others: bool
 ) -> tuple[float, ...] | None:
-    if margins is None or (isinstance(margins, Mapping) and all(value is None for value in margins.values())):
+    if _is_missing(margins) or (isinstance(margins, Mapping) and all(map(_is_missing, margins.values()))):
         return None
     if not is_pair:
         raise InputError(f"{where}: only a pair has a margin, and this row is a rating")
     if not isinstance(margins, Mapping):
         return (_margin(margins, where),) * len(objectives)
     for name in margins:
-        if name not in objectives and not ignore_others and margins[name] is not None:
+        if name not in objectives and not ignore_others and not _is_missing(margins[name]):
             raise InputError(f"{where}: {unknown_name('objective', name, objectives)}")
     return tuple(_margin(margins.get(name), f"{where}, objective '{name}'") for name in objectives)
 
 
 def _margin(value: Any, where: str) -> float:
-    if value is None:
+    if _is_missing(value):
         return 0.0
     try:
         number = math.nan if isinstance(value, str | bool) else float(value)
@@ -176,6 +198,11 @@ def _margin(value: Any, where: str) -> float:
             f"{where}: a margin says by how much the better one should lead, a number of at least 0, found {value!r}"
         )
     return number
+
+
+def _is_missing(value: Any) -> bool:
+    """`None`, or NaN as pandas has it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _target(value: Any, where: str, is_pair: bool) -> float:

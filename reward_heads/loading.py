@@ -176,8 +176,8 @@ def _check_sizes(path: str | os.PathLike[str], config: Any, mismatched: Sequence
 
 
 def _check_backbone(base: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:
-    # An encoder's pooler belongs to the head: masked language models are saved without one.
-    missing = [key for key in missing if "pooler" not in key]
+    # An encoder's pooler belongs to the head: masked language models are saved without one, bare encoders with one that some classifiers do without.
+    missing, unexpected = ([key for key in keys if "pooler" not in key] for keys in (missing, unexpected))
     for what, keys in (("lacks", missing), ("has, beyond the backbone,", unexpected)):
         if keys:
             raise InputError(

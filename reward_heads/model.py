@@ -22,7 +22,7 @@ from reward_heads.normalizer import Normalizer
 from reward_heads.pooling import pooling_of, set_pooling
 from reward_heads.sidecar import Sidecar
 from reward_heads.text import Text, check_same_length
-from reward_heads.truncation import Truncation, tokenize
+from reward_heads.truncation import Truncation, check_length, tokenize, usable_positions
 
 logger = logging.getLogger(__name__)
 SIDES = ("left", "right")
@@ -49,7 +49,8 @@ class TransformerReward:
         model (`PreTrainedModel`): a sequence-classification model; its `id2label` names the objectives.
         tokenizer (`PreTrainedTokenizerBase`): copied, and set to pad on the right.
         batch_size (`int`, *optional*, defaults to 64): texts per forward pass in `score`.
-        max_length (`int`, *optional*): longest text in tokens, by default what model and tokenizer allow (1024 if they don't say).
+        max_length (`int`, *optional*): longest text in tokens, by default what model and tokenizer allow (1024 if they don't say); at most the positions of a model that has a table of
+            them.
         truncation_side (`str`, *optional*, defaults to `"left"`): where a text that is too long is cut; `"left"` keeps the completion.
         joining (`Joining`, *optional*): how prompt and completion become one text, by default what suits the tokenizer.
         offset (`Sequence[float]`, *optional*): K numbers subtracted from the outputs, by default 0.
@@ -59,8 +60,8 @@ class TransformerReward:
         heads (`Sequence[Head]`, *optional*): K, what each head was trained on.
 
     Raises:
-        InputError: the model's labels can't be objectives, the tokenizer has neither a padding nor an end token or does not fit the model, or
-            `offset`, `units` or `heads` do not fit the objectives.
+        InputError: the model's labels can't be objectives, the tokenizer has neither a padding nor an end token or does not fit the model,
+            `max_length` is more than the model has positions, or `offset`, `units` or `heads` do not fit the objectives.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class TransformerReward:
                 raise InputError(f"{what} must be at least 1, found {value}")
         if truncation_side not in SIDES:
             raise unknown_name("truncation_side", str(truncation_side), SIDES)
+        if max_length is not None:
+            check_length(model, max_length)
         self.model = model
         if pooling is not None:
             set_pooling(model, pooling)
@@ -142,6 +145,8 @@ class TransformerReward:
         """
         if isinstance(base, PreTrainedModel):
             settings.setdefault("pooling", pooling_of(base))
+        elif (sidecar := Sidecar.read(Path(base))) is not None:
+            settings.setdefault("pooling", sidecar.pooling)
         model = build_from_base(base, check_objectives(objectives), seed)
         if tokenizer is None:
             if isinstance(base, PreTrainedModel):
@@ -183,7 +188,7 @@ class TransformerReward:
             model,
             tokenizer,
             batch_size=batch_size,
-            max_length=sidecar.max_length,
+            max_length=min(sidecar.max_length, usable_positions(model) or sidecar.max_length),
             truncation_side=sidecar.truncation_side,
             joining=sidecar.joining,
             offset=sidecar.offset,
@@ -200,11 +205,11 @@ class TransformerReward:
         return reward
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write model (safetensors), tokenizer and `reward_heads.json` into a folder; each file appears whole, the sidecar last."""
+        """Write model (safetensors), tokenizer and `reward_heads.json` into a folder; a new folder appears whole, in an old one each file does."""
         with replace_folder(path) as beside:
             self.model.save_pretrained(beside)
             self.tokenizer.save_pretrained(beside)
-        self.write_sidecar(path)
+            self.write_sidecar(beside)
 
     def write_sidecar(self, folder: str | os.PathLike[str]) -> None:
         """Write only `reward_heads.json`, beside model files that something else (a Trainer's checkpoint) has written."""
@@ -313,7 +318,8 @@ class TransformerReward:
 
 def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
     """The longest text that model and tokenizer allow, in tokens; 1024 if neither says, 4096 at most."""
-    limits = [getattr(model.config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
+    said = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limits = [usable_positions(model), said, tokenizer.model_max_length]
     # A tokenizer that knows no limit says 10^30.
     known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
     return min([*known, 4096]) if known else 1024

@@ -9,6 +9,7 @@ outside the trunk get another name in the file (`mean_pooled_head.*`), transform
 [`TransformerReward.from_pretrained`] gives them their names back.
 """
 
+import threading
 from typing import Any
 
 import torch
@@ -21,6 +22,15 @@ POOLINGS = ("model", "mean")
 SAVED_PREFIX = "mean_pooled_head."
 KEY_MAPPING = {rf"^{SAVED_PREFIX}": ""}
 """For `from_pretrained(..., key_mapping=KEY_MAPPING)`."""
+
+
+class _Inside(threading.local):
+    """The trunk whose mean-pooling classifier is in its forward pass, in this thread: a server may score in several at once."""
+
+    trunk: Any = None
+
+
+_inside = _Inside()
 
 
 def pooling_of(model: PreTrainedModel) -> str:
@@ -64,15 +74,15 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _enter(model: Any, args: Any, kwargs: Any) -> None:
-    model.base_model._averages = pooling_of(model) == "mean"
+    _inside.trunk = model.base_model if pooling_of(model) == "mean" else None
 
 
 def _leave(model: Any, args: Any, output: Any) -> None:
-    model.base_model._averages = False
+    _inside.trunk = None
 
 
 def _average(trunk: Any, args: Any, kwargs: Any, output: Any) -> Any:
-    if not vars(trunk).get("_averages", False):
+    if _inside.trunk is not trunk:
         return None
     mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
     hidden = getattr(output, "last_hidden_state", None)
@@ -81,7 +91,9 @@ def _average(trunk: Any, args: Any, kwargs: Any, output: Any) -> Any:
     mean = masked_mean(hidden, mask)
     output["last_hidden_state"] = mean[:, None].expand_as(hidden)
     if output.get("pooler_output") is not None:
-        output["pooler_output"] = trunk.pooler(mean[:, None])
+        # ALBERT's pooler is a bare layer, which its trunk applies to the first token; all others choose that token themselves.
+        bare = isinstance(trunk.pooler, nn.Linear)
+        output["pooler_output"] = torch.tanh(trunk.pooler(mean)) if bare else trunk.pooler(mean[:, None])
     return output
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
@@ -16,9 +18,10 @@ from frontier.errors import InputError
 from reward_heads.adapters import has_lora, lora_layers, merge_lora, merged_state_dict, set_trainable
 from reward_heads.batching import PairCollator, TokenizedExamples, texts_of
 from reward_heads.cost import check_boundary, check_flags
-from reward_heads.examples import Example, check_every_objective_is_labelled, read_examples
+from reward_heads.examples import Example, check_every_objective_is_labelled, check_rows, read_examples
 from reward_heads.losses.means import label_counts, mean_loss
 from reward_heads.model import TransformerReward
+from reward_heads.pooling import set_pooling
 from reward_heads.training_config import RewardHeadsConfig
 from reward_heads.training_metrics import evaluation_metrics
 from reward_heads.training_setup import (
@@ -54,11 +57,11 @@ class RewardHeadsTrainer(Trainer):
 
     After `train()`, `trainer.reward` is the trained reward: LoRA layers are merged, `reward.units` has location and scale of ratings, `reward.heads` what each head was taught and
     what its loss learned (ties, thresholds). The loss is a mean over known labels of the *whole* update, so it does not depend on how a batch is cut into
-    accumulation steps or processes. Checkpoints are reward models too, and go on bit for bit as if training had not stopped.
+    accumulation steps or processes; `eval_loss` is that mean over the whole evaluation set. Checkpoints are reward models too, and go on bit for bit as if training had not stopped.
 
     Raises:
         InputError: a row is broken (names row and field), a rating is out of range, an objective is unknown or has no label in the whole training set, every rating of
-            an objective is the same, the flags of a sign-aware objective fix no boundary, or a setting names an unknown objective.
+            an objective is the same, the flags of a sign-aware objective fix no boundary, or a setting names an unknown objective. A given reward is then as it was.
     """
 
     args: RewardHeadsConfig
@@ -76,7 +79,9 @@ class RewardHeadsTrainer(Trainer):
         args = args or RewardHeadsConfig(output_dir="reward_heads_output")
         if train_dataset is None:
             raise InputError("a reward model is trained on pairs or ratings: train_dataset is missing")
+        check_rows(train_dataset, "train_dataset")
         rows = list(train_dataset)
+        # A copy (of a given reward) until everything has been accepted.
         self.reward = reward = reward_to_train(model, args, rows, processing_class)
         self._ranges = rating_ranges(args, reward.objectives)
         examples = read_examples(rows, reward.objectives, what="train_dataset", rating_range=self._ranges)
@@ -88,6 +93,12 @@ class RewardHeadsTrainer(Trainer):
         reward.heads = heads
         self.losses = losses_of(args, heads, reward.objectives)
         self._loss_weights = objective_weights(args, reward.objectives)
+        self._sums = torch.zeros(2, len(heads))
+        if optimizers[1] is not None and list(self.losses.parameters()):
+            raise InputError(
+                "a scheduler can't be given where the losses learn (ties, thresholds): their group joins the optimizer when training starts; "
+                "set lr_scheduler_type, or tie_parameter"
+            )
         if args.lora_rank is not None:
             lora_layers(reward.model, args.lora_target_modules)  # refuses before the rows are tokenized
             if optimizers[0] is not None:
@@ -95,10 +106,6 @@ class RewardHeadsTrainer(Trainer):
         kinds = {"pairs": any(e.is_pair for e in examples), "ratings": any(not e.is_pair for e in examples)}
         reward.training = "+".join(kind for kind, found in kinds.items() if found)
         reward.offset = torch.zeros(len(reward.objectives))  # the loss is on the raw outputs
-        if args.disable_dropout:
-            for module in reward.model.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = 0.0
         self.tokenized = self._tokenized(examples, "train_dataset")
         super().__init__(
             model=reward.model,
@@ -111,6 +118,13 @@ class RewardHeadsTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        if isinstance(model, TransformerReward):
+            vars(model).update(vars(reward))
+            self.reward = model
+        if args.pooling is not None:
+            set_pooling(reward.model, args.pooling)
+        if args.disable_dropout:
+            _disable_dropout(reward.model)
         # compute_loss divides by the labels of the whole update, so the Trainer must not divide by the accumulation steps again.
         self.loss_is_scaled_for_ga = True
 
@@ -131,6 +145,20 @@ class RewardHeadsTrainer(Trainer):
         """`transformers.Trainer.evaluate`; rows that were not given at construction are prepared first."""
         return super().evaluate(self._prepared(eval_dataset), *args, **kwargs)
 
+    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """`transformers.Trainer.predict` on rows: `predictions` are `[N, K]` outputs (of pairs, differences), `label_ids` the targets and whether the row is a pair, in the order of the rows."""
+        check_rows(test_dataset, "test_dataset")
+        return super().predict(self._prepared(test_dataset, "test_dataset"), *args, **kwargs)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """`transformers.Trainer.get_test_dataloader`, in the order of the rows: batches of like length would shuffle what `predict` returns."""
+        return self._get_dataloader(
+            dataset=test_dataset,
+            description="test",
+            batch_size=self.args.eval_batch_size,
+            sampler_fn=lambda rows: SequentialSampler(test_dataset),
+        )
+
     def evaluation_loop(
         self,
         dataloader: Any,
@@ -139,9 +167,13 @@ class RewardHeadsTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> Any:
-        """`transformers.Trainer.evaluation_loop`, which also says how many of the texts were cut."""
+        """`transformers.Trainer.evaluation_loop`, with the mean loss of all labels, however they fall into batches; it also says how many of the texts were cut."""
+        self._sums = torch.zeros(2, len(self.reward.objectives), device=self.args.device)
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         assert output.metrics is not None
+        losses, counts = self.accelerator.reduce(self._sums, "sum")
+        weights = self._loss_weights.to(losses.device)
+        output.metrics[f"{metric_key_prefix}_loss"] = mean_loss(losses[None], counts, weights).item()
         output.metrics.update(_truncation_metrics(dataloader.dataset, f"{metric_key_prefix}_"))
         return output
 
@@ -186,19 +218,23 @@ class RewardHeadsTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The loss of one batch, or of its share of an update with `num_items_in_batch` `[K]` known labels."""
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.float()
-        targets, is_pair = inputs["targets"], inputs["is_pair"]
-        size = len(targets)
-        others = torch.zeros_like(logits[:size]).index_put((is_pair.nonzero().squeeze(1),), logits[size:])
-        predictions = logits[:size] - others
-        losses = self.losses.to(logits.device)(predictions, targets, is_pair, inputs.get("margins"))
+        predictions, losses = self._losses(model, inputs)
         weights = self._loss_weights.to(losses.device)
         if isinstance(num_items_in_batch, Tensor):
             # Processes average their gradients; each holds only its part of the sum.
             loss = mean_loss(losses, num_items_in_batch, weights) * self.accelerator.num_processes
         else:
-            loss = mean_loss(losses, label_counts(targets), weights)
-        return (loss, {"predictions": predictions}) if return_outputs else loss
+            loss = mean_loss(losses, label_counts(inputs["targets"]), weights)
+        return (loss, {"predictions": predictions, "losses": losses}) if return_outputs else loss
+
+    def _losses(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """`[B, K]` predictions (of pairs, differences) and the `[B, K]` losses of their labels."""
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.float()
+        targets, is_pair = inputs["targets"], inputs["is_pair"]
+        size = len(targets)
+        others = torch.zeros_like(logits[:size]).index_put((is_pair.nonzero().squeeze(1),), logits[size:])
+        predictions = logits[:size] - others
+        return predictions, self.losses.to(logits.device)(predictions, targets, is_pair, inputs.get("margins"))
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -207,6 +243,8 @@ class RewardHeadsTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        sums = torch.stack([outputs["losses"].sum(dim=0), label_counts(inputs["targets"])])
+        self._sums = self._sums.to(sums.device) + sums
         if prediction_loss_only:
             return loss, None, None
         labels = torch.cat([inputs["targets"], inputs["is_pair"][:, None].to(inputs["targets"].dtype)], dim=1)
@@ -287,7 +325,7 @@ class RewardHeadsTrainer(Trainer):
         if rows is None or isinstance(rows, TokenizedExamples | str):
             return rows
         if isinstance(rows, Mapping):
-            return {name: self._prepared(part, f"eval_dataset '{name}'") for name, part in rows.items()}
+            return {name: self._prepared(part, f"{what} '{name}'") for name, part in rows.items()}
         examples = read_examples(rows, self.reward.objectives, what=what, rating_range=self._ranges)
         check_flags(examples, self.reward.objectives, self._sign_aware, what)
         return self._tokenized(examples, what)
@@ -305,11 +343,21 @@ class RewardHeadsTrainer(Trainer):
     def _center(self) -> None:
         """Set `reward.offset` to the mean output over training completions, for the objectives that have no ratings."""
         items = self.tokenized.items
-        step = max(1, len(items) // self.args.center_samples)
-        rows = [row for item in items[::step][: self.args.center_samples] for row in texts_of(item)]
+        n = min(self.args.center_samples, len(items))
+        rows = [row for i in range(n) for row in texts_of(items[i * len(items) // n])]
         mean = self.reward.outputs(rows).mean(dim=0)
         rated = torch.tensor([head.ratings is not None for head in self.reward.heads])
         self.reward.offset = mean.masked_fill(rated, 0.0)
+
+
+def _disable_dropout(model: nn.Module) -> None:
+    """Layers, and the rates that OPT, BART or Llama keep as numbers for dropout as a function."""
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def _truncation_metrics(dataset: Any, prefix: str) -> dict[str, float]:

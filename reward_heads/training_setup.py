@@ -1,5 +1,6 @@
 """What a training run is made of, read from its settings and its rows: the reward, what each head is taught, and the targets."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from reward_heads.head import Head
 from reward_heads.losses.head_losses import HeadLosses
 from reward_heads.model import TransformerReward
 from reward_heads.normalizer import Normalizer
-from reward_heads.pooling import set_pooling
 from reward_heads.sidecar import FILE_NAME
 from reward_heads.training_config import RewardHeadsConfig
+from reward_heads.truncation import check_length
 
 MOST_LEVELS = 32
 """More distinct ratings than this are a quantity, not levels: each gap between two would be learned on its own."""
@@ -27,13 +28,16 @@ MOST_LEVELS = 32
 def reward_to_train(
     model: Any, args: RewardHeadsConfig, rows: Sequence[Mapping[str, Any]], tokenizer: Any
 ) -> TransformerReward:
-    """The reward to train: given, saved, or new heads on a language model.
+    """The reward to train: given, saved, or new heads on a language model, with the lengths that `args` says.
+
+    Of a given reward this is a copy that shares the model, so that settings or rows that are refused later leave the given one as it was; `args.pooling` is not applied yet.
 
     Raises:
-        InputError: no model there, no objective, or other objectives than `args` says.
+        InputError: no model there, no objective, other objectives than `args` says, or a `max_length` beyond the model's positions.
     """
     if isinstance(model, TransformerReward):
-        reward = model
+        reward = copy.copy(model)
+        reward.tokenizer = copy.deepcopy(model.tokenizer)
     elif isinstance(model, PreTrainedModel) and type(model).__name__.endswith("ForSequenceClassification"):
         if tokenizer is None:
             raise InputError("a model that is given loaded needs its tokenizer too: processing_class=...")
@@ -41,7 +45,7 @@ def reward_to_train(
     elif not isinstance(model, PreTrainedModel) and (Path(model) / FILE_NAME).is_file():
         reward = TransformerReward.from_pretrained(model, dtype=torch.float32)
     else:
-        objectives = args.objectives or labelled_objectives(rows)
+        objectives = args.objectives or labelled_objectives(rows, what="train_dataset")
         if not objectives:
             raise InputError("train_dataset: no row has a label, so there is no objective to train")
         reward = TransformerReward.from_base(
@@ -51,10 +55,10 @@ def reward_to_train(
         raise InputError(
             f"objectives: the reward model has {', '.join(reward.objectives)}, found {', '.join(args.objectives)}"
         )
-    reward.max_length = args.max_length or reward.max_length
+    if args.max_length is not None:
+        check_length(reward.model, args.max_length)
+        reward.max_length = args.max_length
     reward.tokenizer.truncation_side = args.truncation_side or reward.tokenizer.truncation_side
-    if args.pooling is not None:
-        set_pooling(reward.model, args.pooling)
     return reward
 
 
@@ -81,7 +85,7 @@ def heads_to_train(
         before (`Sequence[Head]`): K, of an earlier training.
 
     Raises:
-        InputError: a setting names an unknown objective or contradicts another, or ratings can't be levels.
+        InputError: a setting names an unknown objective or contradicts another, ratings can't be levels, or a sign-aware head would lose its boundary without having been told to.
     """
     pair_loss, rating_loss = (_named(args, name, objectives) for name in ("pair_loss", "rating_loss"))
     sign_aware_mask(args.sign_aware, objectives)  # refuses what is no objective
@@ -101,6 +105,11 @@ def heads_to_train(
             if named == "ordinal":
                 raise InputError(f"train_dataset: objective '{name}' has rating_loss 'ordinal', but no rating")
             kind = None
+        if before[k].sign_aware and kind != "binary" and named is None:
+            raise InputError(
+                f"objective '{name}' is sign-aware in the model to go on with, and this training would move its boundary from 0: name it in sign_aware and give it flags, "
+                f"or, to give the boundary up, say what its ratings are: rating_loss={{'{name}': 'squared'}}"
+            )
         levels, thresholds = _levels(name, ratings, before[k]) if kind == "ordinal" else ((), ())
         heads.append(Head(pairs, tie, kind, levels, thresholds))
     return tuple(heads)

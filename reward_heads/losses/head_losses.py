@@ -95,9 +95,11 @@ class HeadLosses(nn.Module):
 
     def heads(self) -> tuple[Head, ...]:
         """The heads with what has been learned so far."""
-        thresholds = iter([] if self.thresholds is None else self._bounds(torch.float64).tolist())
+        # float64 on the CPU only: not every device has it.
+        free = None if self.thresholds is None else self.thresholds.detach().cpu().double()
+        thresholds = iter([] if free is None else self._bounds(free).tolist())
         found = []
-        for head, tie in zip(self._given, self.ties.detach().double().cpu().tolist(), strict=True):
+        for head, tie in zip(self._given, self.ties.detach().cpu().double().tolist(), strict=True):
             row = tuple(next(thresholds)[: len(head.thresholds)]) if head.thresholds else ()
             strength = head.tie if not isinstance(self.ties, nn.Parameter) else _free_to_tie(head, tie)
             found.append(Head(head.pairs, strength, head.ratings, head.levels, row))
@@ -132,17 +134,16 @@ class HeadLosses(nn.Module):
 
     def _ratings(self, kind: str, columns: Any, scores: Tensor, targets: Tensor, _: Tensor) -> Tensor:
         if kind == "ordinal":
-            return ordinal(scores, targets.long(), self._bounds())
+            assert self.thresholds is not None
+            return ordinal(scores, targets.long(), self._bounds(self.thresholds.float()))
         if kind == "huber":
             return huber(scores, targets, self.huber_delta)
         return (binary if kind == "binary" else squared)(scores, targets)
 
-    def _bounds(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """`[ordinal heads, T]` thresholds, infinite where a head has fewer."""
-        assert self.thresholds is not None
-        free = self.thresholds.to(dtype)
+    def _bounds(self, free: Tensor) -> Tensor:
+        """`[ordinal heads, T]` unconstrained numbers to thresholds, infinite where a head has fewer."""
         steps = torch.cat([free[:, :1], F.softplus(free[:, 1:]) + SMALLEST_GAP], dim=1)
-        return steps.cumsum(dim=1).masked_fill(~self.get_buffer("known"), torch.inf)
+        return steps.cumsum(dim=1).masked_fill(~self.get_buffer("known").to(free.device), torch.inf)
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the model that this hangs in is saved as an ordinary one."""

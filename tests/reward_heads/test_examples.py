@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from frontier.errors import InputError
 from reward_heads.examples import check_every_objective_is_labelled, labelled_objectives, read_examples
@@ -81,6 +81,22 @@ def test_labelled_objectives_in_order_of_appearance():
     assert labelled_objectives([]) == ()
 
 
+def test_labels_of_nan_are_none():
+    assert labelled_objectives([PAIR | {"labels": {"z": math.nan, "a": 0}}]) == ("a",)
+    read_examples([PAIR | {"labels": {"a": 1.0, "stray": math.nan}}], ["a"])
+
+
+def test_refuses_what_is_no_list_of_rows():
+    splits = DatasetDict(train=Dataset.from_list([PAIR]))
+    for read in (labelled_objectives, lambda rows, what: read_examples(rows, ["a"], what=what)):
+        with pytest.raises(InputError, match=r"data is a mapping of splits, not rows: pass data\['train'\]"):
+            read(splits, what="data")
+        with pytest.raises(InputError, match=r"pass data\['test'\]"):
+            read({"test": [PAIR]}, what="data")
+    with pytest.raises(InputError, match="data, row 1: must be a dictionary, found 'text'"):
+        labelled_objectives([PAIR, "text"], what="data")
+
+
 def test_every_objective_needs_a_label():
     examples = read_examples([PAIR, PAIR], ["a", "b"])
     with pytest.raises(InputError, match="objective 'b' has no label in any of the 2 rows"):
@@ -98,7 +114,13 @@ def test_margins_by_objective_or_for_all():
     assert [e.margins for e in read_examples(rows, ["a", "b"])] == [None, (0.0, 2.0), (0.5, 0.5), None]
 
 
-@pytest.mark.parametrize("margin", [-0.1, math.nan, math.inf, "1", True])
+def test_a_margin_of_nan_is_none():
+    given = [math.nan, {"a": math.nan, "stray": math.nan}, {"a": math.nan, "b": 2}]
+    rows = [PAIR | {"margin": margin} for margin in given] + [RATING | {"margin": math.nan}]
+    assert [e.margins for e in read_examples(rows, ["a", "b"])] == [None, None, (0.0, 2.0), None]
+
+
+@pytest.mark.parametrize("margin", [-0.1, math.inf, "1", True])
 def test_refuses_a_margin_that_is_none(margin):
     for given in (margin, {"a": margin}):
         with pytest.raises(InputError, match=r"row 1, field 'margin'.*: a margin says .* at least 0, found"):

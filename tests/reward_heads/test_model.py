@@ -10,12 +10,15 @@ from transformers import (
     BertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
+    RobertaConfig,
+    RobertaModel,
     pipeline,
 )
 
 from frontier.errors import InputError
 from reward_heads.model import TransformerReward
 from reward_heads.normalizer import Normalizer
+from reward_heads.sidecar import Sidecar
 from reward_heads.vector_reward import VectorReward
 
 from .conftest import WORDS, make_base, make_tokenizer
@@ -179,6 +182,28 @@ def test_from_base_takes_an_encoder(tokenizer, tmp_path):
     reward = TransformerReward.from_base(tmp_path, ["x", "y"])
     one_by_one = torch.cat([reward.score([p], [c]) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)])
     assert_close(reward.score(PROMPTS, COMPLETIONS), one_by_one, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", ["loaded", "folder"])
+def test_from_base_takes_an_encoder_with_a_pooler_that_its_classifier_has_not(tokenizer, tmp_path, given):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    base = RobertaModel(RobertaConfig(vocab_size=len(tokenizer), pad_token_id=0, max_position_embeddings=48, **sizes))
+    assert any("pooler" in name for name in base.state_dict())
+    base.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    base = base if given == "loaded" else tmp_path
+    reward = TransformerReward.from_base(base, ["x"], tokenizer=tokenizer)
+    assert reward.score(PROMPTS, COMPLETIONS).isfinite().all()
+
+
+def test_a_folder_is_not_seen_before_it_is_whole(reward, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Sidecar, "write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        reward.save_pretrained(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_score_leaves_the_training_mode(reward):

@@ -1,9 +1,10 @@
 import copy
+import threading
 
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification
+from transformers import AlbertConfig, AlbertForSequenceClassification, AutoModelForSequenceClassification
 
 from frontier.errors import InputError
 from reward_heads.model import TransformerReward
@@ -99,6 +100,46 @@ def test_the_trunk_alone_and_new_heads(reward, tokenizer):
         reward.score(PROMPTS, COMPLETIONS)
         assert_close(reward.model.base_model(ids, attention_mask=mask).last_hidden_state, before)
     assert TransformerReward.from_base(reward.model, ["x"], tokenizer=tokenizer).pooling == "mean"
+
+
+def test_calls_in_other_threads_do_not_matter(any_reward):
+    expected = any_reward.score(PROMPTS, COMPLETIONS)
+    inside, other_is_done, found = threading.Event(), threading.Event(), []
+
+    def wait(*_):
+        if threading.current_thread().name == "slow":
+            inside.set()
+            assert other_is_done.wait(60)
+
+    hook = any_reward.model.get_input_embeddings().register_forward_hook(wait)
+    slow = threading.Thread(name="slow", target=lambda: found.append(any_reward.score(PROMPTS, COMPLETIONS)))
+    slow.start()
+    assert inside.wait(60)
+    found.append(any_reward.score(PROMPTS, COMPLETIONS))
+    other_is_done.set()
+    slow.join()
+    hook.remove()
+    assert len(found) == 2
+    for scores in found:
+        assert_close(scores, expected)
+
+
+def test_albert_whose_pooler_is_a_bare_layer(tokenizer):
+    torch.manual_seed(0)
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AlbertConfig(
+        vocab_size=64, intermediate_size=16, max_position_embeddings=48, initializer_range=0.3, **sizes
+    )
+    reward = TransformerReward(AlbertForSequenceClassification(config).eval(), tokenizer, pooling="mean")
+    with torch.no_grad():
+        expected = reward.model.classifier(torch.tanh(reward.model.albert.pooler(trunk_means(reward))))
+    assert_close(reward.score(PROMPTS, COMPLETIONS), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_new_heads_on_a_saved_reward_pool_as_it_did(any_reward, tmp_path):
+    any_reward.save_pretrained(tmp_path)
+    assert TransformerReward.from_base(tmp_path, ["x"]).pooling == "mean"
+    assert TransformerReward.from_base(tmp_path, ["x"], pooling="model").pooling == "model"
 
 
 def test_refuses_another_pooling(reward):

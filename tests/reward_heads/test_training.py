@@ -6,7 +6,7 @@ import pytest
 import torch
 from datasets import Dataset
 from torch.testing import assert_close
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from frontier.errors import InputError
 from reward_heads.accuracy import pairwise_accuracy
@@ -141,6 +141,28 @@ def test_loss_of_a_batch_by_hand(reward, tmp_path):
     assert trainer.compute_loss(trainer.model.eval(), batch).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 4, 10])
+def test_the_evaluation_loss_is_the_mean_over_all_labels(reward, tmp_path, batch):
+    rows = make_pairs(10, missing=0.7, seed=3)
+    args = config(tmp_path, per_device_eval_batch_size=batch, objective_weights={"kind": 3})
+    trainer = RewardHeadsTrainer(reward, args, make_pairs(20), rows)
+    score = lambda field: reward.score([row["prompt"] for row in rows], [row[field] for row in rows])  # noqa: E731
+    delta = score("completion_a") - score("completion_b")
+    total, weights = 0.0, 0.0
+    for k, name in enumerate(OBJECTIVES):
+        labels = [(row["labels"][name], delta[i, k].item()) for i, row in enumerate(rows)]
+        losses = [math.log1p(math.exp(-d if p else d)) for p, d in labels if p is not None]
+        assert 0 < len(losses) < 10
+        weight = 3 if name == "kind" else 1
+        total, weights = total + weight * sum(losses) / len(losses), weights + weight
+    for _ in range(2):  # evaluations do not add up
+        assert trainer.evaluate()["eval_loss"] == pytest.approx(total / weights, abs=1e-6)
+    found = trainer.predict(rows)
+    assert found.metrics["test_loss"] == pytest.approx(total / weights, abs=1e-6)
+    assert "test_accuracy/kind" in found.metrics
+    assert_close(torch.tensor(found.predictions), delta, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("batch", "steps"), [(2, 4), (1, 8)])
 def test_the_update_does_not_depend_on_how_the_batch_is_cut(base, tokenizer, tmp_path, batch, steps):
     def train(batch, steps):
@@ -225,6 +247,34 @@ def test_center_can_be_left_out(reward, tmp_path):
     trainer = RewardHeadsTrainer(reward, config(tmp_path, center_scores=False), make_pairs(16))
     trainer.train()
     assert trainer.reward.offset.eq(0).all()
+
+
+@pytest.mark.parametrize("samples", [4, 7, 10, 99])
+def test_centring_reads_completions_spread_evenly(reward, tmp_path, samples):
+    trainer = RewardHeadsTrainer(reward, config(tmp_path, center_samples=samples), make_pairs(10))
+    chosen = {4: (0, 2, 5, 7), 7: (0, 1, 2, 4, 5, 7, 8)}.get(samples, range(10))
+    rows = [row for i in chosen for row in texts_of(trainer.tokenized.items[i])]
+    trainer._center()
+    assert_close(reward.offset, reward.outputs(rows).mean(dim=0))
+
+
+@pytest.mark.parametrize("kind", ["llama", "opt"])
+def test_dropout_is_off_where_it_is_a_function(tokenizer, tmp_path, kind):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    if kind == "opt":
+        base = OPTForCausalLM(OPTConfig(vocab_size=64, word_embed_proj_dim=16, ffn_dim=16, dropout=0.5, **sizes))
+    else:
+        base = LlamaForCausalLM(LlamaConfig(vocab_size=64, intermediate_size=16, attention_dropout=0.5, **sizes))
+    outputs = {}
+    for off in (True, False):
+        reward = TransformerReward.from_base(base, OBJECTIVES, tokenizer=tokenizer)
+        RewardHeadsTrainer(reward, config(tmp_path, disable_dropout=off), make_pairs(20))
+        ids, mask = reward.pad(reward.encode(["ask me :"], [" good dog ran"]))
+        with torch.no_grad():
+            outputs[off] = [reward.model.train()(ids, attention_mask=mask).logits for _ in range(2)]
+    assert outputs[True][0].equal(outputs[True][1])
+    assert not outputs[False][0].equal(outputs[False][1])
 
 
 # --- settings and refusals -------------------------------------------------------------------------------------------------------

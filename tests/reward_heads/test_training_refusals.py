@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
+from datasets import Dataset, DatasetDict
 
 from frontier.errors import InputError
+from reward_heads.head import Head
 from reward_heads.model import TransformerReward
 from reward_heads.training import RewardHeadsTrainer
 
@@ -57,6 +60,69 @@ def test_refuses_settings_that_do_not_fit_the_data(base, tokenizer, tmp_path, se
     rows = levelled(20) + [row | {"labels": {"loud": 1.0}} for row in make_pairs(1)]
     with pytest.raises(InputError, match=message):
         RewardHeadsTrainer(new_reward(base, tokenizer, ["kind", "loud"]), config(tmp_path, **settings), rows)
+
+
+def test_refuses_a_scheduler_without_the_group_of_what_losses_learn(base, tokenizer, tmp_path):
+    reward, rows = new_reward(base, tokenizer, ["kind"]), levelled(20)
+    optimizer = torch.optim.SGD(reward.model.parameters(), lr=0.1)
+    given = (optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer))
+    with pytest.raises(InputError, match="a scheduler can't be given where the losses learn"):
+        RewardHeadsTrainer(reward, config(tmp_path, rating_loss="ordinal"), rows, optimizers=given)
+    RewardHeadsTrainer(reward, config(tmp_path), rows, optimizers=given).train()
+
+
+@pytest.mark.parametrize(("rows", "settings"), [("pairs", {}), ("flags", {}), ("pairs", {"rating_loss": "binary"})])
+def test_refuses_to_move_the_boundary_of_a_sign_aware_head(base, tokenizer, tmp_path, rows, settings):
+    reward = new_reward(base, tokenizer, ["kind"], heads=[Head(ratings="binary")])
+    pairs = [row | {"labels": {"kind": 1.0}} for row in make_pairs(4)]
+    flags = [row | {"scores": {"kind": float(i % 2)}} for i, row in enumerate(levelled(4))]
+    rows = pairs if rows == "pairs" else flags
+    with pytest.raises(InputError, match="objective 'kind' is sign-aware in the model to go on with"):
+        RewardHeadsTrainer(reward, config(tmp_path, **settings), rows)
+    assert RewardHeadsTrainer(reward, config(tmp_path, sign_aware=["kind"]), pairs + flags).reward.heads[0].sign_aware
+    given_up = RewardHeadsTrainer(reward, config(tmp_path, rating_loss={"kind": "squared"}), rows).reward.heads[0]
+    assert not given_up.sign_aware
+
+
+@pytest.mark.parametrize("where", ["rows", "evaluation", "transformers"])
+def test_a_refusal_leaves_the_given_reward_as_it_was(base, tokenizer, tmp_path, where):
+    reward = new_reward(base, tokenizer, ["kind"], offset=[0.5])
+    for module in reward.model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.25
+    before = {name: value for name, value in vars(reward).items() if name not in ("model", "tokenizer")}
+    settings = {"rating_loss": "ordinal", "max_length": 9, "truncation_side": "right", "pooling": "mean"}
+    bad = [levelled(1)[0] | {"scores": {"kind": 3}}]
+    rows = {"rows": levelled(20)[:1], "evaluation": levelled(20), "transformers": levelled(20)}[where]
+    settings |= {"eval_strategy": "epoch"} if where == "transformers" else {}  # which needs an eval_dataset
+    with pytest.raises(ValueError, match=r"at least two|none of the levels|eval_dataset"):
+        RewardHeadsTrainer(reward, config(tmp_path, **settings), rows, bad if where == "evaluation" else None)
+    assert {name: vars(reward)[name] for name in before} == before
+    assert (reward.pooling, reward.tokenizer.truncation_side) == ("model", "left")
+    assert any(getattr(module, "attention_dropout", 0.0) == 0.25 for module in reward.model.modules())
+    settings.pop("eval_strategy", None)
+    assert RewardHeadsTrainer(reward, config(tmp_path, **settings), levelled(20)).reward is reward
+    assert (reward.pooling, reward.max_length, reward.tokenizer.truncation_side) == ("mean", 9, "right")
+    assert reward.offset.tolist() == [0.0]
+    assert reward.heads[0].ratings == "ordinal"
+
+
+def test_refuses_splits_and_lengths_beyond_the_positions(base_folder, tokenizer, tmp_path):
+    splits = DatasetDict(train=Dataset.from_list(make_pairs(20)))
+    with pytest.raises(
+        InputError, match=r"train_dataset is a mapping of splits, not rows: pass train_dataset\['train'\]"
+    ):
+        RewardHeadsTrainer(base_folder, config(tmp_path), splits)
+    with pytest.raises(InputError, match="train_dataset, row 0: must be a dictionary, found 'text'"):
+        RewardHeadsTrainer(base_folder, config(tmp_path), ["text"])
+    rows = [row | {"labels": {"kind": 1.0, "brief": 0.0}} for row in make_pairs(4)]
+    with pytest.raises(InputError, match=r"max_length must be at most 48, .* found 49"):
+        RewardHeadsTrainer(make_encoder("bert", tokenizer), config(tmp_path, max_length=49), rows)
+    trainer = RewardHeadsTrainer(make_encoder("bert", tokenizer), config(tmp_path), rows)
+    with pytest.raises(
+        InputError, match=r"test_dataset is a mapping of splits, not rows: pass test_dataset\['train'\]"
+    ):
+        trainer.predict(splits)
 
 
 def test_refuses_ratings_that_are_no_levels(base, tokenizer, tmp_path):

@@ -2,13 +2,16 @@ import doctest
 import logging
 
 import pytest
+import torch
+from transformers import OPTConfig, OPTForCausalLM
 
 from frontier.errors import InputError
 from reward_heads import truncation
 from reward_heads.model import TransformerReward
-from reward_heads.truncation import Truncation, tokenize
+from reward_heads.truncation import Truncation, tokenize, usable_positions
 
 from .conftest import WORDS
+from .encoders import make_encoder
 
 LONG = " ".join(WORDS[:10])
 
@@ -46,6 +49,42 @@ def test_the_right_side_keeps_the_prompt(reward, tmp_path):
     reward.save_pretrained(tmp_path)
     again = TransformerReward.from_pretrained(tmp_path)
     assert again.encode([LONG], ["good"]) == reward.encode([LONG], ["good"])
+
+
+def test_all_texts_are_a_hundred_percent():
+    assert Truncation(3, 3, 9).describe(8, "left").startswith("3 of 3 texts (100 %) are longer than 8 tokens")
+
+
+@pytest.mark.parametrize(("kind", "usable"), [("bert", 48), ("distilbert", 48), ("roberta", 47), ("opt", 48)])
+def test_no_text_is_longer_than_the_table_of_positions(kind, usable, tokenizer):
+    if kind == "opt":
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_attention_heads": 2}
+        base = OPTForCausalLM(OPTConfig(vocab_size=64, num_hidden_layers=1, max_position_embeddings=48, **sizes))
+        model = TransformerReward.from_base(base, ["x"], tokenizer=tokenizer).model
+    else:
+        model = make_encoder(kind, tokenizer).model
+    reward = TransformerReward(model, tokenizer)
+    assert reward.max_length == usable_positions(model) == usable
+    long = " ".join(["cat"] * 100)
+    assert reward.score([long], [""]).isfinite().all()
+    assert len(reward.encode([long], [""])[0]) == usable
+    with pytest.raises((IndexError, RuntimeError)):  # one more is more than the model can read
+        reward.outputs([[5] * (usable + 1)])
+    with pytest.raises(InputError, match=f"max_length must be at most {usable}, the positions that .* has, found 49"):
+        TransformerReward(model, tokenizer, max_length=49)
+
+
+def test_rotary_positions_have_no_end(reward):
+    assert usable_positions(reward.model) is None
+    assert TransformerReward(reward.model, reward.tokenizer, max_length=100).max_length == 100
+
+
+def test_a_file_that_allows_more_than_the_positions_still_loads(tokenizer, tmp_path):
+    reward = make_encoder("roberta", tokenizer)
+    reward.max_length = 48
+    reward.save_pretrained(tmp_path)
+    assert TransformerReward.from_pretrained(tmp_path).max_length == 47
 
 
 def test_refuses_another_side(reward):

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.testing import assert_close
 
 from reward_heads.cost import sign_aware_losses
@@ -95,6 +96,30 @@ def test_what_it_is_given_it_says_again():
         assert (one.pairs, one.ratings, one.levels) == (other.pairs, other.ratings, other.levels)
         assert one.tie == pytest.approx(other.tie)
         assert one.thresholds == pytest.approx(other.thresholds, abs=1e-6)
+
+
+class NoFloat64(TorchFunctionMode):
+    """A device without float64 (such as MPS): only what was copied to the CPU may become it."""
+
+    def __init__(self):
+        super().__init__()
+        self.copied = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if function is torch.Tensor.cpu:
+            self.copied.append(out)
+        elif function in (torch.Tensor.double, torch.Tensor.to) and not any(args[0] is one for one in self.copied):
+            assert out.dtype != torch.float64, "this device has no float64"
+        return out
+
+
+def test_heads_need_no_float64_on_the_device():
+    losses = HeadLosses(EVERY_KIND)
+    expected = losses.heads()
+    with NoFloat64() as device:
+        assert losses.heads() == expected
+    assert device.copied
 
 
 def test_ordinal_heads_of_different_numbers_of_levels():
