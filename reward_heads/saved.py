@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from frontier.errors import InputError
-from reward_heads.transforms import FILE_NAME, TransformedReward, load_transforms, save_transforms
+from reward_heads.transforms import FILE_NAME, TransformedReward, entries_of, load_transforms, save_transforms
 from reward_heads.vector_reward import VectorReward
 
 MARKERS = {
@@ -38,10 +38,10 @@ def save_reward(reward: VectorReward, folder: str | os.PathLike[str]) -> None:
 
     Args:
         reward (`VectorReward`): anything with `save_pretrained`.
-        folder (`str` or path): transforms of an earlier reward in it are removed first.
+        folder (`str` or path): transforms of an earlier reward in it are replaced, or removed if this one has none. A save that fails leaves them.
 
     Raises:
-        InputError: the reward is made of Python code, which no file can hold.
+        InputError: the reward is made of Python code, which no file can hold, or has a transform that no file can hold; nothing is written then.
     """
     inner = reward.reward if isinstance(reward, TransformedReward) else reward
     save: Callable[[Any], None] | None = getattr(inner, "save_pretrained", None)
@@ -49,14 +49,22 @@ def save_reward(reward: VectorReward, folder: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{type(inner).__name__} can't be saved: it is made of Python code; name it as FILE.py:NAME where a reward is asked for"
         )
-    (Path(folder) / FILE_NAME).unlink(missing_ok=True)
-    save(folder)
     if isinstance(reward, TransformedReward):
+        entries_of(reward.transforms)  # refused before anything is written
+    # Old transforms stay until the end: beside another reward their fingerprint refuses them, while a folder without any would pass raw scores off as corrected ones.
+    save(folder)
+    if not isinstance(reward, TransformedReward):
+        (Path(folder) / FILE_NAME).unlink(missing_ok=True)
+    else:
         save_transforms(reward.transforms, folder, marker_of(folder) or "config.json")
 
 
 def load_reward(
-    folder: str | os.PathLike[str], *, device: str | torch.device | None = None, batch_size: int = 64
+    folder: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    batch_size: int = 64,
+    transforms: bool = True,
 ) -> Any:
     """Load whatever reward a folder holds; transforms beside it are applied.
 
@@ -64,6 +72,7 @@ def load_reward(
         folder (`str` or path): what `save_pretrained` of a reward or [`save_reward`] wrote, or any sequence-classification model (a folder or a hub id).
         device (*optional*): for models, by default the CPU.
         batch_size (`int`, *optional*, defaults to 64): texts per forward pass.
+        transforms (`bool`, *optional*, defaults to `True`): `False` loads the inner reward alone, with its raw scores, whatever lies beside it; to fit transforms anew.
 
     Returns:
         `VectorReward`.
@@ -75,8 +84,8 @@ def load_reward(
     module, _, name = MARKERS[marker or "reward_heads.json"].partition(":")
     kind = getattr(importlib.import_module(module), name)
     reward = kind.from_pretrained(folder, device=device, batch_size=batch_size)
-    transforms = load_transforms(folder, marker or "config.json")
-    return TransformedReward(reward, transforms) if transforms else reward
+    found = load_transforms(folder, marker or "config.json") if transforms else ()
+    return TransformedReward(reward, found) if found else reward
 
 
 def marker_of(folder: str | os.PathLike[str]) -> str | None:

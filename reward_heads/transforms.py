@@ -23,6 +23,7 @@ from reward_heads.vector_reward import VectorReward, score_checked
 
 FILE_NAME = "transforms.json"
 SCHEMA_VERSION = 1
+_FIELDS = ("schema_version", "fitted_for", "transforms")
 
 # What `load_transforms` can read. A transform of your own works in Python; to be saved, its kind must stand here.
 KINDS = {
@@ -114,26 +115,44 @@ def fingerprint(folder: str | os.PathLike[str], marker: str) -> str:
     """
     folder = Path(folder)
     digest = hashlib.sha256()
-    for path in [folder / marker, *sorted(folder.glob("*.safetensors"))]:
+    # A trainer's settings are no weights.
+    weights = [p for kind in ("*.safetensors", "*.bin") for p in folder.glob(kind) if p.name != "training_args.bin"]
+    for path in [folder / marker, *sorted(weights)]:
         digest.update(f"{path.name}\0".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
+def entries_of(transforms: Sequence[Transform]) -> list[dict[str, Any]]:
+    """Transforms as `transforms.json` lists them.
+
+    Raises:
+        InputError: a transform of a kind that could not be read back, or one that JSON can't hold.
+    """
+    entries = []
+    for transform in transforms:
+        if transform.kind not in KINDS:
+            raise unknown_name("kind of transform to save", transform.kind, KINDS)
+        entry = {"kind": transform.kind, **transform.to_json()}
+        try:
+            json.dumps(entry, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the {transform.kind} can't be saved: {error}") from error
+        entries.append(entry)
+    return entries
+
+
 def save_transforms(transforms: Sequence[Transform], folder: str | os.PathLike[str], marker: str) -> None:
     """Write `transforms.json` beside the reward that `marker` describes.
 
     Raises:
-        InputError: a transform of a kind that could not be read back.
+        InputError: see [`entries_of`].
     """
-    for transform in transforms:
-        if transform.kind not in KINDS:
-            raise unknown_name("kind of transform to save", transform.kind, KINDS)
     content = {
         "schema_version": SCHEMA_VERSION,
         "fitted_for": fingerprint(folder, marker),
-        "transforms": [{"kind": transform.kind, **transform.to_json()} for transform in transforms],
+        "transforms": entries_of(transforms),
     }
     write_text(Path(folder) / FILE_NAME, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -151,15 +170,27 @@ def load_transforms(folder: str | os.PathLike[str], marker: str) -> tuple[Transf
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, Mapping) or content.get("schema_version") != SCHEMA_VERSION:
             raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}")
-        if content.get("fitted_for") != fingerprint(folder, marker):
+        _check_fields(content)
+        if content["fitted_for"] != fingerprint(folder, marker):
             raise InputError(
                 "was fitted for another reward than the one beside it (marker or weights have changed): fit it anew, or delete this file to use raw scores"
             )
-        return tuple(_read(entry) for entry in content.get("transforms", ()))
+        return tuple(_read(entry) for entry in content["transforms"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not what save_reward writes: {type(error).__name__}: {error}") from error
+
+
+def _check_fields(content: Mapping[str, Any]) -> None:
+    for name in content:
+        if name not in _FIELDS:
+            raise unknown_name("field", name, _FIELDS)
+    for name in _FIELDS:
+        if name not in content:
+            raise InputError(f"field '{name}' is missing; it needs {', '.join(_FIELDS)}")
+    if not isinstance(content["transforms"], list) or not content["transforms"]:
+        raise InputError(f"field 'transforms' must be a list with at least one entry, found {content['transforms']!r}")
 
 
 def _read(entry: Mapping[str, Any]) -> Transform:

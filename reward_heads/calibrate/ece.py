@@ -139,8 +139,18 @@ def pair_calibration_error(
         InputError: lengths differ, a label is outside [0, 1], or nothing is labelled.
     """
     d = column(differences, "differences")
+    y = column(labels, "labels", len(d))
+    _check_unit("labels", y)
+    # Turned before the sigmoid: 1 − σ(−Δ) and σ(Δ) differ in the last digit.
     return probability_error(
-        expit(d), labels, clusters, objective=objective, bins=bins, binning=binning, how=how, pairs=True
+        expit(np.abs(d)),
+        np.where(d < 0, 1 - y, y),
+        clusters,
+        objective=objective,
+        bins=bins,
+        binning=binning,
+        how=how,
+        pairs=True,
     )
 
 
@@ -187,16 +197,17 @@ def probability_error(
     """What the two above do; `pairs` reads each row from the side with the larger probability. For calibrators that give probabilities of pairs."""
     p, y, ids = _known(probabilities, labels, clusters, "probabilities", objective)
     for what, values in (("probabilities", p), ("labels", y)):
-        if ((values < 0) | (values > 1)).any():
-            raise InputError(f"{what} must be in [0, 1], found {values[(values < 0) | (values > 1)][0]:g}")
+        _check_unit(what, values)
     if pairs:
         # At p = 1/2 both orders count half: nothing was predicted, so nothing is wrong.
         y = np.where(p == 0.5, 0.5, np.where(p < 0.5, 1 - y, y))
         p = np.maximum(p, 1 - p)
-    edges = bin_edges(p, bins, binning, (0.5, 1.0) if pairs else (0.0, 1.0))
+    # 1 − p and p of a pair's two orders may differ in the last digit, and must share a bin.
+    place = np.round(p, 12) if pairs else p
+    edges = bin_edges(place, bins, binning, (0.5, 1.0) if pairs else (0.0, 1.0))
     kind = "pairs" if pairs else "binary"
     parts = {"brier": decompose(p, y, "brier", pairs=pairs), "log_loss": decompose(p, y, "log", pairs=pairs)}
-    return _error(p, y, ids, edges, objective, kind, 1.0, how, **parts)
+    return _error(p, y, ids, place, edges, objective, kind, 1.0, how, **parts)
 
 
 def rating_calibration_error(
@@ -229,7 +240,7 @@ def rating_calibration_error(
             f"objective '{objective}': all {len(y)} ratings are {y[0]:g}, which gives no unit to measure errors in"
         )
     edges = bin_edges(s, bins, binning, (float(s.min()), float(s.max())))
-    return _error(s, y, ids, edges, objective, "ratings", float(y.std()), how)
+    return _error(s, y, ids, s, edges, objective, "ratings", float(y.std()), how)
 
 
 def debiased_error(gap: Floats, standard_error: Floats, weight: Floats) -> Floats:
@@ -268,6 +279,12 @@ def bin_edges(values: Floats, bins: int, binning: str, span: tuple[float, float]
     return np.array([ordered[0], *inner[inner > ordered[0]], ordered[-1]])
 
 
+def _check_unit(what: str, values: Floats) -> None:
+    outside = (values < 0) | (values > 1)
+    if outside.any():
+        raise InputError(f"{what} must be in [0, 1], found {values[outside][0]:g}")
+
+
 def _known(
     predicted: ArrayLike, observed: ArrayLike, clusters: Clusters | None, what: str, objective: str
 ) -> tuple[Floats, Floats, Ints]:
@@ -283,6 +300,7 @@ def _error(
     p: Floats,
     y: Floats,
     ids: Ints,
+    place: Floats,
     edges: Floats,
     objective: str,
     kind: str,
@@ -290,7 +308,7 @@ def _error(
     how: Resampling,
     **parts: Decomposition,
 ) -> CalibrationError:
-    bin_of = np.searchsorted(edges[1:-1], p, side="right")
+    bin_of = np.searchsorted(edges[1:-1], place, side="right")
     filled, bin_of = np.unique(bin_of, return_inverse=True)
     n_bins, n_clusters = len(filled), int(ids.max()) + 1
     # Sums by cluster and bin are all that a resample of clusters needs.

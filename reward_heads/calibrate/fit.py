@@ -20,6 +20,7 @@ from reward_heads.calibrate.maps import Affine, Cooled, Identity, ScoreMap, fit_
 from reward_heads.calibrate.platt import fit_platt
 from reward_heads.calibrate.temperature import fit_temperature
 from reward_heads.calibrate.transform import Calibration
+from reward_heads.calibrate.units import ScoreUnits, units_of
 from reward_heads.diagnose.intervals import DEFAULT, Floats, Ints, Resampling, cluster_ids
 from reward_heads.diagnose.report import Report, number, text_table
 from reward_heads.diagnose.scored import ScoredRows, score_rows
@@ -40,7 +41,8 @@ class ObjectiveCalibration:
         found (`str`): the fitted parameters, for a reader.
         nats_per_unit (`float`, *optional*): Bradley-Terry nats in one unit of the old score, where pairs tell; 1 / temperature.
         standard_error (`float`, *optional*): of the temperature, over clusters.
-        before (`CalibrationError`, *optional*): of the scores as they were.
+        before (`CalibrationError`, *optional*): of the scores as they were; against ratings, of the ratings that they stand for where the reward remembers location and scale of
+            those it was trained on. `None` where scores in nats stand for no rating.
         after (`CalibrationError`, *optional*): of each row calibrated by a fit to the rows of other prompts; `None` where there are too few.
         distinct (`int`), collapsed (`int`): different scores among the rows, and how many of them the map makes equal to another.
         note (`str`): what to know.
@@ -74,7 +76,15 @@ class CalibrationReport(Report):
         """One line per objective, then the notes."""
         head = ["objective", "method", "found", "ECE before", "after", "ties made", "n"]
         rows = [
-            [o.objective, o.method, o.found, _ece(o.before), _ece(o.after), f"{o.collapsed}/{o.distinct}", _n(o.before)]
+            [
+                o.objective,
+                o.method,
+                o.found,
+                _ece(o.before),
+                _ece(o.after),
+                f"{o.collapsed}/{o.distinct}",
+                _n(o.before or o.after),
+            ]
             for o in self.objectives
         ]
         notes = [f"{o.objective}: {o.note}" for o in self.objectives if o.note]
@@ -107,7 +117,8 @@ def calibrate(
         reward (`VectorReward`): K objectives.
         rows (`Iterable[Mapping]`): pairs and ratings that the reward was *not* trained on; a `document` tells which prompts hang together.
         method (`str` or `Mapping[str, str]`, *optional*, defaults to `"auto"`): one for all, or by objective. `"temperature"` (pairs, to nats), `"platt"` (flags, to log-odds), `"line"` and
-            `"isotonic"` (to ratings), `"none"`. Auto: platt for `binary` objectives, temperature where there are pairs, else the line where there are ratings, else none.
+            `"isotonic"` (to ratings), `"none"`. Auto: platt for `binary` objectives, temperature where there are pairs, else the line where there are ratings, else none;
+            an objective that can't be calibrated so is left as it was, with the reason in its note.
         binary (`Collection[str]`, *optional*): objectives whose ratings are flags (`sign_aware` in training).
         strictness (`float`, *optional*, defaults to 0.05): share of the line in `"isotonic"`; 0 lets it tie scores.
         folds (`int`, *optional*, defaults to 5): of documents (or prompts), to measure `after` on rows that were not fitted to.
@@ -119,18 +130,20 @@ def calibrate(
         the calibrated reward, which `save_reward` writes and `load_reward` reads, and the report.
 
     Raises:
-        InputError: a row is broken, a name or a method is unknown, or an objective can't be calibrated: no labels of the kind that its method needs, labels that
-            oppose it, or labels that follow it without exception.
+        InputError: a row is broken, a name or a method is unknown, or an objective can't be calibrated by the method that was asked for (not by auto): no labels of
+            the kind that it needs, labels that oppose it, or labels that follow it without exception.
     """
     scored = score_rows(reward, rows)
     for name in [*binary, *(method if isinstance(method, Mapping) else ())]:
         scored.index(name)
     if folds < 2:
         raise InputError(f"folds must be at least 2, found {folds}")
+    units = units_of(reward)
     maps, parts = [], []
     for k, name in enumerate(scored.objectives):
-        chosen = _method(scored, k, method, name in binary)
-        a_map, part = _calibrate(scored, k, chosen, strictness, folds, bins, how)
+        asked = method if isinstance(method, str) else method.get(name, "auto")
+        chosen = _method(scored, k, asked, name in binary)
+        a_map, part = _calibrate(scored, k, chosen, asked == "auto", units, strictness, folds, bins, how)
         maps.append(a_map)
         parts.append(part)
     transform = Calibration(scored.objectives, tuple(maps), source)
@@ -141,6 +154,7 @@ def calibration_errors(
     scored: ScoredRows,
     *,
     binary: Collection[str] = (),
+    in_nats: Collection[str] = (),
     bins: int = 10,
     binning: str = "mass",
     how: Resampling = DEFAULT,
@@ -150,6 +164,7 @@ def calibration_errors(
     Args:
         scored (`ScoredRows`): of `score_rows`.
         binary (`Collection[str]`, *optional*): objectives whose ratings are flags.
+        in_nats (`Collection[str]`, *optional*): other objectives whose scores are no ratings: left out where they are rated.
         bins (`int`, *optional*, defaults to 10): of the error.
         binning (`str`, *optional*, defaults to `"mass"`): or `"width"`.
         how (`Resampling`, *optional*): of the intervals.
@@ -162,14 +177,14 @@ def calibration_errors(
         for kind in ("pairs", "binary" if name in binary else "ratings"):
             scores, labels, clusters = _column(scored, k, kind)
             known = labels[~(np.isnan(labels) | np.isnan(scores))]
-            # Ratings that are all alike have no unit of error.
-            if len(known) and (kind != "ratings" or known.min() < known.max()):
+            # Ratings that are all alike have no unit of error, scores in nats not that of ratings.
+            unit = kind != "ratings" or (name not in in_nats and len(known) and known.min() < known.max())
+            if len(known) and unit:
                 found.append(_measure(kind, scores, labels, clusters, name, bins, binning, how))
     return tuple(found)
 
 
-def _method(scored: ScoredRows, k: int, method: str | Mapping[str, str], is_binary: bool) -> str:
-    chosen = method if isinstance(method, str) else method.get(scored.objectives[k], "auto")
+def _method(scored: ScoredRows, k: int, chosen: str, is_binary: bool) -> str:
     if chosen not in METHODS:
         raise unknown_name("method of calibration", chosen, METHODS)
     if chosen != "auto":
@@ -209,7 +224,15 @@ def _fit(chosen: str, scores: Floats, labels: Floats, name: str, strictness: flo
 
 
 def _calibrate(
-    scored: ScoredRows, k: int, chosen: str, strictness: float, folds: int, bins: int, how: Resampling
+    scored: ScoredRows,
+    k: int,
+    chosen: str,
+    lenient: bool,
+    units: ScoreUnits,
+    strictness: float,
+    folds: int,
+    bins: int,
+    how: Resampling,
 ) -> tuple[ScoreMap, ObjectiveCalibration]:
     name = scored.objectives[k]
     if chosen == "none":
@@ -220,8 +243,18 @@ def _calibrate(
     def fit(rows: Ints) -> ScoreMap:
         return _fit(chosen, scores[rows], labels[rows], name, strictness)
 
-    a_map = fit(np.arange(len(scores)))
-    before = _measure(kind, scores, labels, clusters, name, bins, "mass", how)
+    try:
+        a_map = fit(np.arange(len(scores)))
+    except InputError as why:
+        if not lenient:
+            raise
+        # Nobody asked for this method: one objective that it does not suit must not keep the others from theirs.
+        return Identity(), ObjectiveCalibration(name, "none", "as it was", note=f"left as it was: {why}")
+    before = None
+    if kind != "ratings":
+        before = _measure(kind, scores, labels, clusters, name, bins, "mass", how)
+    elif name not in units.in_nats:
+        before = _measure(kind, units.to_ratings(name, scores), labels, clusters, name, bins, "mass", how)
     unseen, note = _out_of_fold(fit, scores, labels, clusters, folds, how.seed)
     after = None if np.isnan(unseen).all() else _measure(kind, unseen, labels, clusters, name, bins, "mass", how)
     nats = error = None

@@ -76,7 +76,7 @@ def plot_reliability(
         _diagram(upper, error, None if before is None else before[index])
         _histogram(lower, error)
     if title:
-        figure.suptitle(title, fontsize=12, x=0.1 / width, y=1 - 0.08 / height, ha="left", va="top")
+        figure.suptitle(title, fontsize=12, x=0.1 / width, y=1 - 0.08 / height, ha="left", va="top", parse_math=False)
     if before is not None:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False, fontsize=9)
@@ -94,7 +94,7 @@ def _diagram(axes: Axes, error: CalibrationError, earlier: CalibrationError | No
     _series(axes, error, _STYLES[0], "after calibration (95 % intervals)" if earlier is not None else None)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
-    axes.set_title(error.objective, fontsize=10.5, loc="left", fontweight="bold")
+    axes.set_title(error.objective, fontsize=10.5, loc="left", fontweight="bold", parse_math=False)
     was = "" if earlier is None else f"{number(earlier.ece)} → "
     unit = " sd" if error.kind == "ratings" else ""
     text = f"ECE {was}{number(error.ece)}{unit}\ndebiased {number(error.debiased.value)}{unit}\nn = {error.n}"

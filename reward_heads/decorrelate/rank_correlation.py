@@ -27,6 +27,7 @@ def spearman(values: Tensor, against: Tensor) -> float:
         InputError: shapes differ.
 
     Example:
+        >>> import torch
         >>> spearman(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([10.0, 40.0, 20.0, 30.0]))  # 1 − 6 · (0 + 4 + 1 + 1) / (4 · 15)
         0.4
     """

@@ -1,18 +1,18 @@
 r"""Measure how well each head agrees with labels, with intervals that know that rows of one prompt hang together.
 
 Pairs: the share ranked as labelled, ties of the head counting half, with Wilson's interval (rows independent) and the cluster bootstrap's (prompts independent), against the majority
-baseline (always "a", or always "b"). Ratings: Pearson's $r$, Spearman's $\rho$ ([Spearman, 1904](https://doi.org/10.2307/1412159)), Kendall's $\tau_b$
+baseline (always "a", or always "b"; of comparisons that ratings imply, which have no order, a coin). Ratings: Pearson's $r$, Spearman's $\rho$ ([Spearman, 1904](https://doi.org/10.2307/1412159)), Kendall's $\tau_b$
 ([Kendall, 1945](https://doi.org/10.1093/biomet/33.3.239)), the accuracy of the comparisons that ratings imply within a prompt (what a policy is trained on: correlation over
 all rows is partly about which prompts are easy), and
 
 $$ \mathrm{MSE} = \frac1M \sum_i (s_i - y_i)^2, \qquad R^2 = 1 - \mathrm{MSE} / \mathrm{var}(y), $$
 
-which ask for scores in the units of the ratings (calibrate first); $R^2 < 0$ is worse than the constant mean.
+which ask for scores in the units of the ratings (calibrate first); $R^2 < 0$ is worse than the constant mean. Log-odds have no such unit: there both are left out.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +45,8 @@ class PairAccuracy:
         n (`int`): pairs with an order in their label and known scores.
         clusters (`int`): of how many prompts or documents.
         tied (`int`): pairs that the head scores alike, counted half.
-        majority (`float`): the accuracy of the better of "always a" and "always b"; meaningless (1) where rows put the better completion first.
+        majority (`float`): the accuracy of the better of "always a" and "always b"; meaningless (1) where rows put the better completion first. 0.5 where ratings
+            imply the comparisons: which of two comes first is then an accident of the file.
         above_majority (`bool`): whether the interval lies above it, or above 0.5 where the majority is meaningless.
     """
 
@@ -68,8 +69,8 @@ class RatingAgreement:
         n (`int`), clusters (`int`): ratings with a known score, of how many prompts or documents.
         pearson, spearman, kendall (`Estimate`): correlation over all rows.
         within (`PairAccuracy`): comparisons of completions of one prompt that ratings imply.
-        mse (`Estimate`): in rating units squared.
-        r2 (`Estimate`): share of the ratings' variance that the scores explain as they are.
+        mse (`Estimate`): in rating units squared; NaN where scores are nats.
+        r2 (`Estimate`): share of the ratings' variance that the scores explain as they are; NaN where scores are nats.
     """
 
     objective: str
@@ -119,20 +120,26 @@ def _cells(p: PairAccuracy) -> list[str]:
     return [str(p.accuracy), f"[{p.wilson[0]:.3f}, {p.wilson[1]:.3f}]", f"{p.majority:.3f}", above]
 
 
-def accuracy_report(scored: ScoredRows, how: Resampling = DEFAULT) -> AccuracyReport:
+def accuracy_report(scored: ScoredRows, how: Resampling = DEFAULT, *, in_nats: Collection[str] = ()) -> AccuracyReport:
     """Accuracy of every head that has labels, on pairs, on ratings, or both.
 
     Args:
         scored (`ScoredRows`): of `score_rows`, on rows that the reward was not trained on.
         how (`Resampling`, *optional*): of the intervals.
+        in_nats (`Collection[str]`, *optional*): objectives whose scores are log-odds and not ratings: flags, and heads cooled to nats. Squared errors against ratings mean nothing there.
+
+    Raises:
+        InputError: `in_nats` names an unknown objective.
     """
+    for name in in_nats:
+        scored.index(name)
     pairs, ratings = [], []
     for k, name in enumerate(scored.objectives):
         if not np.isnan(scored.labels[:, k]).all():
             d, y = scored.differences[:, k], scored.labels[:, k]
             pairs.append(pair_accuracy(d, y, scored.pair_clusters, objective=name, how=how))
         if not np.isnan(scored.ratings[:, k]).all():
-            ratings.append(_rating_agreement(scored, k, how))
+            ratings.append(_rating_agreement(scored, k, how, has_unit=name not in in_nats))
     return AccuracyReport(how.level, tuple(pairs), tuple(ratings))
 
 
@@ -143,6 +150,7 @@ def pair_accuracy(
     *,
     objective: str = "",
     how: Resampling = DEFAULT,
+    baseline: float | None = None,
 ) -> PairAccuracy:
     """Accuracy of one head on pairs.
 
@@ -152,6 +160,7 @@ def pair_accuracy(
         clusters (*optional*): `[N]`, what hangs together (prompts, documents); by default every pair stands alone.
         objective (`str`, *optional*): the name in the result.
         how (`Resampling`, *optional*): of the intervals.
+        baseline (`float`, *optional*): what to hold the accuracy against as `majority`; by default the commoner label. 0.5 where it is an accident which of two stands first.
 
     Raises:
         InputError: lengths differ.
@@ -170,7 +179,7 @@ def pair_accuracy(
         return PairAccuracy(objective, nothing, (math.nan, math.nan), 0, 0, 0, math.nan, False)
     right = 0.5 + 0.5 * np.sign(d) * np.where(up, 1.0, -1.0)
     found = mean_interval(right, ids, how)
-    majority = max(up.mean(), 1 - up.mean())
+    majority = max(up.mean(), 1 - up.mean()) if baseline is None else baseline
     ends = wilson(found.value, len(d), how.level)
     # With the better completion always first, "always a" knows the answer; there chance is the only baseline.
     low = ends[0] if math.isnan(found.low) else min(found.low, found.value)
@@ -180,7 +189,7 @@ def pair_accuracy(
     )
 
 
-def _rating_agreement(scored: ScoredRows, k: int, how: Resampling) -> RatingAgreement:
+def _rating_agreement(scored: ScoredRows, k: int, how: Resampling, has_unit: bool) -> RatingAgreement:
     name = scored.objectives[k]
     scores, ratings = scored.scores[scored.text, k], scored.ratings[:, k]
     used = ~(np.isnan(scores) | np.isnan(ratings))
@@ -188,7 +197,7 @@ def _rating_agreement(scored: ScoredRows, k: int, how: Resampling) -> RatingAgre
     ids = cluster_ids(scored.rating_clusters[used], len(s))
     first, second, labels = scored.rated_pairs(name)
     d = scored.scores[first, k] - scored.scores[second, k]
-    within = pair_accuracy(d, labels, scored.cluster_of[first], objective=name, how=how)
+    within = pair_accuracy(d, labels, scored.cluster_of[first], objective=name, how=how, baseline=0.5)
 
     def measured(of: Callable[[Floats, Floats], float], draws: int = how.resamples) -> Estimate:
         if len(s) < 2:
@@ -204,9 +213,17 @@ def _rating_agreement(scored: ScoredRows, k: int, how: Resampling) -> RatingAgre
         spearman=measured(spearman),
         kendall=measured(kendall, min(how.resamples, 200)),
         within=within,
-        mse=measured(lambda a, b: float(((a - b) ** 2).mean())),
-        r2=measured(lambda a, b: float(1 - ((a - b) ** 2).mean() / b.var()) if b.var() > 0 else math.nan),
+        mse=measured(_mse) if has_unit else Estimate(math.nan),
+        r2=measured(_r2) if has_unit else Estimate(math.nan),
     )
+
+
+def _mse(scores: Floats, ratings: Floats) -> float:
+    return float(((scores - ratings) ** 2).mean())
+
+
+def _r2(scores: Floats, ratings: Floats) -> float:
+    return 1 - _mse(scores, ratings) / float(ratings.var()) if ratings.var() > 0 else math.nan
 
 
 def pearson(x: Floats, y: Floats) -> float:

@@ -39,7 +39,7 @@ class HeadPair:
         within (`Estimate`): Spearman's, of scores minus their prompt's mean; NaN where prompts have one completion each.
         between (`Estimate`): Spearman's, of prompts' means.
         labels (`Estimate`): of the annotators' labels of the two, in rows that have both.
-        disattenuated (`float`): `labels` without what label noise takes away; NaN where reliabilities aren't given.
+        disattenuated (`float`): `labels` of pairs without what label noise takes away, in [-1, 1]; NaN where reliabilities aren't given, and of ratings, which don't flip.
         finding (`str`): in plain words.
     """
 
@@ -77,10 +77,11 @@ class CorrelationReport(Report):
         objectives (`tuple[str, ...]`): K names.
         n (`int`), clusters (`int`): distinct completions, of how many prompts or documents.
         basis (`str`): `"within"` if the redundancy is of scores minus their prompt's mean, `"all"` where prompts have one completion each.
-        matrix (`tuple[tuple[float, ...], ...]`): K × K Pearson correlation on that basis.
+        matrix (`tuple[tuple[float, ...], ...]`): K × K Pearson correlation on that basis; NaN for heads in `left_out`.
         pairs (`tuple[HeadPair, ...]`): the K (K − 1) / 2 pairs, the most correlated first.
-        redundancy (`tuple[Redundancy, ...]`): of each head.
-        effective (`Estimate`): the effective number of objectives.
+        redundancy (`tuple[Redundancy, ...]`): of each head; NaN for heads in `left_out`.
+        effective (`Estimate`): the effective number of objectives, of the others.
+        left_out (`tuple[str, ...]`): heads that are constant on that basis or never known, and so are kept out of redundancy and effective number.
     """
 
     objectives: tuple[str, ...]
@@ -91,6 +92,12 @@ class CorrelationReport(Report):
     pairs: tuple[HeadPair, ...]
     redundancy: tuple[Redundancy, ...]
     effective: Estimate
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def n_used(self) -> int:
+        """How many heads the effective number is of."""
+        return len(self.objectives) - len(self.left_out)
 
     def table(self) -> str:
         """Pairs, redundancy, findings."""
@@ -104,8 +111,10 @@ class CorrelationReport(Report):
         rows = [[r.objective, str(r.r2), number(r.vif, 1)] for r in self.redundancy]
         parts.append(text_table(["explained by the others", "R²", "VIF"], rows))
         parts.append(
-            f"effective number of objectives: {self.effective} of {len(self.objectives)} ({self.basis} prompts, n = {self.n})"
+            f"effective number of objectives: {self.effective} of {self.n_used} ({self.basis} prompts, n = {self.n})"
         )
+        if self.left_out:
+            parts.append(f"left out, since constant or never known: {', '.join(self.left_out)}")
         return "\n\n".join([*parts, *(p.finding for p in self.pairs)])
 
 
@@ -116,7 +125,7 @@ def correlation_report(
 
     Args:
         scored (`ScoredRows`): of `score_rows`.
-        reliability (`Mapping[str, float]`, *optional*): of the labels, in (0, 1], by objective; of pairs with flip rate ε, [`reliability_of_flips`].
+        reliability (`Mapping[str, float]`, *optional*): of the labels of pairs, in (0, 1], by objective; with flip rate ε, [`reliability_of_flips`].
         how (`Resampling`, *optional*): of the intervals, over prompts or documents.
 
     Raises:
@@ -135,26 +144,22 @@ def correlation_report(
     ]
     pairs.sort(key=lambda p: -abs(_steers(p)) if not math.isnan(_steers(p)) else 1.0)
     basis = centred if several else scored.scores
-    known = ~np.isnan(basis).any(axis=1)
-    values, ids = basis[known], cluster_ids(scored.cluster_of[known], int(known.sum()))
-    matrix = _matrix(values)
-    r2 = _estimates(lambda rows: _r2(_matrix(values[rows])), ids, how)
+    used, known = _informative(basis)
+    values, ids = basis[np.ix_(known, used)], cluster_ids(scored.cluster_of[known], len(known))
+    matrix = np.full((basis.shape[1],) * 2, np.nan)
+    matrix[np.ix_(used, used)] = _matrix(values)
+    r2 = dict(zip(used.tolist(), _estimates(lambda rows: _r2(_matrix(values[rows])), ids, how), strict=True))
     effective = _estimates(lambda rows: np.array([effective_number(_matrix(values[rows]))]), ids, how)[0]
-    redundancy = tuple(
-        Redundancy(name, share, math.inf if share.value > 1 - 1e-9 else 1 / (1 - share.value))
-        for name, share in zip(scored.objectives, r2, strict=True)
-    )
-    clusters = int(ids.max()) + 1 if len(ids) else 0
-    rows = tuple(tuple(float(value) for value in row) for row in matrix)
     return CorrelationReport(
         scored.objectives,
-        int(known.sum()),
-        clusters,
+        len(known),
+        int(ids.max()) + 1 if len(ids) else 0,
         "within" if several else "all",
-        rows,
+        tuple(tuple(float(value) for value in row) for row in matrix),
         tuple(pairs),
-        redundancy,
+        tuple(_redundancy(name, r2.get(k, Estimate(math.nan))) for k, name in enumerate(scored.objectives)),
         effective,
+        tuple(name for k, name in enumerate(scored.objectives) if k not in r2),
     )
 
 
@@ -170,13 +175,13 @@ def reliability_of_flips(rate: float) -> float:
 
 
 def effective_number(matrix: Floats) -> float:
-    """The effective number of objectives of a correlation matrix `[K, K]`; NaN where a head is constant.
+    """The effective number of objectives of a correlation matrix `[K, K]`; NaN where a head is constant, and of none.
 
     Example:
         >>> round(effective_number(np.eye(3)), 6), round(effective_number(np.ones((3, 3))), 6)
         (3.0, 1.0)
     """
-    if np.isnan(matrix).any():
+    if not len(matrix) or np.isnan(matrix).any():
         return math.nan
     share = np.clip(np.linalg.eigvalsh(matrix), 0, None) / len(matrix)
     share = share[share > 0]
@@ -215,21 +220,23 @@ def _pair(
     cluster_of_prompt = np.zeros(len(means), dtype=np.int64)
     cluster_of_prompt[scored.prompt_of] = scored.cluster_of
     between = nothing if centred is None else _correlate(spearman, means, cluster_of_prompt, how)
-    labels = _label_correlation(scored, j, k, how)
+    labels, of_pairs = _label_correlation(scored, j, k, how)
     true = math.nan
-    if reliability is not None and first in reliability and second in reliability:
-        true = labels.value / math.sqrt(reliability[first] * reliability[second])
+    if of_pairs and reliability is not None and first in reliability and second in reliability:
+        # Beyond 1 it only says that the reliabilities are estimates, too.
+        true = float(np.clip(labels.value / math.sqrt(reliability[first] * reliability[second]), -1, 1))
     linear, ranks = (_correlate(of, both, scored.cluster_of, how) for of in (pearson, spearman))
     found = HeadPair(first, second, linear, ranks, within, between, labels, true, "")
     return HeadPair(**{**vars(found), "finding": _finding(found)})
 
 
-def _label_correlation(scored: ScoredRows, j: int, k: int, how: Resampling) -> Estimate:
+def _label_correlation(scored: ScoredRows, j: int, k: int, how: Resampling) -> tuple[Estimate, bool]:
+    """Of ratings where there are enough, else of pairs; and whether it is of pairs."""
     ratings = scored.ratings[:, [j, k]]
     if (~np.isnan(ratings).any(axis=1)).sum() >= 3:
-        return _correlate(spearman, ratings, scored.rating_clusters, how)
+        return _correlate(spearman, ratings, scored.rating_clusters, how), False
     # Pairs have no order, so their labels are correlated about zero: swapping a and b of a row changes nothing.
-    return _correlate(_about_zero, scored.labels[:, [j, k]] - 0.5, scored.pair_clusters, how)
+    return _correlate(_about_zero, scored.labels[:, [j, k]] - 0.5, scored.pair_clusters, how), True
 
 
 def _about_zero(x: Floats, y: Floats) -> float:
@@ -250,6 +257,23 @@ def _estimates(statistic: Callable[[Ints], Floats], ids: Ints, how: Resampling) 
     values = statistic(np.arange(len(ids)))
     ends = bootstrap(statistic, ids, how)
     return [Estimate(float(value), float(low), float(high)) for value, low, high in zip(values, *ends, strict=True)]
+
+
+def _informative(values: Floats) -> tuple[Ints, Ints]:
+    """Columns that are known and vary, and the rows that know all of them: one head that says nothing must not silence the others."""
+    used = np.flatnonzero(~np.isnan(values).all(axis=0))
+    while True:
+        rows = np.flatnonzero(~np.isnan(values[:, used]).any(axis=1))
+        known = values[np.ix_(rows, used)]
+        # Without rows it is missing scores that never meet, which is no fault of one column.
+        varies = known.min(axis=0) < known.max(axis=0) if len(rows) else np.ones(len(used), dtype=bool)
+        if varies.all():
+            return used, rows
+        used = used[varies]
+
+
+def _redundancy(name: str, share: Estimate) -> Redundancy:
+    return Redundancy(name, share, math.inf if share.value > 1 - 1e-9 else 1 / (1 - share.value))
 
 
 def _matrix(values: Floats) -> Floats:

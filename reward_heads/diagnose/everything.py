@@ -1,6 +1,6 @@
 """Everything that labelled rows say about a reward, in one report."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from reward_heads.diagnose.correlation import CorrelationReport, correlation_rep
 from reward_heads.diagnose.disagreement import DisagreementReport, disagreement_report
 from reward_heads.diagnose.intervals import DEFAULT, Resampling
 from reward_heads.diagnose.intransitivity import Intransitivity, cycle_report
-from reward_heads.diagnose.noise import NoiseReport, noise_report
+from reward_heads.diagnose.noise import NoiseReport, noise_of
 from reward_heads.diagnose.report import Report, text_table
 from reward_heads.diagnose.scored import ScoredRows, score_rows
 from reward_heads.vector_reward import VectorReward
@@ -76,6 +76,7 @@ def diagnose(
     rows: Iterable[Mapping[str, Any]] = (),
     *,
     binary: Collection[str] = (),
+    in_nats: Collection[str] = (),
     top: int = 20,
     how: Resampling = DEFAULT,
 ) -> Diagnosis:
@@ -85,19 +86,21 @@ def diagnose(
         reward (`VectorReward` or `ScoredRows`): what to judge, or rows that are scored already.
         rows (`Iterable[Mapping]`): pairs and ratings that it was not trained on, see [`score_rows`].
         binary (`Collection[str]`, *optional*): objectives whose ratings are flags.
+        in_nats (`Collection[str]`, *optional*): other objectives whose scores are not in the units of their ratings, such as heads with a temperature: no squared error and no
+            calibration error against ratings is given for them.
         top (`int`, *optional*, defaults to 20): how many rows to read per list.
         how (`Resampling`, *optional*): of all intervals.
 
     Raises:
-        InputError: there is no row, a row is broken, or `binary` names an unknown objective.
+        InputError: there is no row, a row is broken, or `binary` or `in_nats` names an unknown objective.
     """
     scored = reward if isinstance(reward, ScoredRows) else score_rows(reward, rows)
-    for name in binary:
+    for name in (*binary, *in_nats):
         scored.index(name)
     left_out: dict[str, str] = {}
-    noise = _unless_refused("noise", left_out, lambda: noise_report(scored, how=how))
-    reliability = None if noise is None else {name: reliability_of_flips(rate) for name, rate in noise.rates().items()}
     compared = [name for k, name in enumerate(scored.objectives) if not np.isnan(scored.labels[:, k]).all()]
+    noise = _noise(scored, compared, left_out, how)
+    reliability = None if noise is None else {name: reliability_of_flips(rate) for name, rate in noise.rates().items()}
     circles = [
         _unless_refused(f"cycles of {name}", left_out, partial(cycle_report, scored, name, how=how))
         for name in compared
@@ -108,8 +111,8 @@ def diagnose(
         n_pairs=len(scored.a),
         n_ratings=len(scored.text),
         n_texts=len(scored.scores),
-        accuracy=accuracy_report(scored, how),
-        calibration=calibration_errors(scored, binary=binary, how=how),
+        accuracy=accuracy_report(scored, how, in_nats={*binary, *in_nats}),
+        calibration=calibration_errors(scored, binary=binary, in_nats=in_nats, how=how),
         correlation=correlation_report(scored, reliability=reliability, how=how),
         disagreement=disagreement_report(scored, top=top),
         noise=noise,
@@ -117,6 +120,19 @@ def diagnose(
         intransitivity=tuple(found for found in circles if found is not None),
         left_out=left_out,
     )
+
+
+def _noise(
+    scored: ScoredRows, compared: Sequence[str], left_out: dict[str, str], how: Resampling
+) -> NoiseReport | None:
+    if not compared:
+        left_out["noise"] = "label noise is estimated from labelled pairs, and there are none"
+        return None
+    found = [
+        _unless_refused(f"noise of {name}", left_out, partial(noise_of, scored, name, how=how)) for name in compared
+    ]
+    known = tuple(one for one in found if one is not None)
+    return NoiseReport(known) if known else None
 
 
 def _unless_refused(what: str, left_out: dict[str, str], make: Callable[[], T]) -> T | None:

@@ -147,7 +147,7 @@ def cycle_test(
         first (`Sequence`): `[N]`, the completion that stands first.
         second (`Sequence`): `[N]`, the other. With `strengths`, both are positions in it.
         labels (`ArrayLike`): `[N]`, above 0.5 if the first is better, 0.5 = tie (which keeps its place in the design), NaN = missing. Several rows may label one pair.
-        strengths (`NDArray`, *optional*): scores in nats; by default they are unknown.
+        strengths (`NDArray`, *optional*): scores in nats; by default they are unknown. Pairs with a score that is NaN are left out.
         noise (`float`, *optional*, defaults to 0.0): flip rate ε of labels, in [0, 0.5).
         objective (`str`, *optional*): the name in the result.
         how (`Resampling`, *optional*): how many draws, their seed, the level.
@@ -159,25 +159,26 @@ def cycle_test(
         raise InputError(f"noise must be in [0, 0.5), found {noise}")
     if not how.resamples:
         raise InputError("the test draws labels: resamples must be positive")
-    design, items = _design(prompts, first, second, labels)
+    given = None if strengths is None else np.asarray(strengths, dtype=np.float64)
+    design, items = _design(prompts, first, second, labels, given)
     decided, cyclic = design.cycles(design.wins)
     if not decided.any():
         raise InputError(
-            f"objective '{objective}': no three completions of a prompt have all their pairs labelled without a tie: nothing could be cyclic"
+            f"objective '{objective}': no three completions of a prompt have all their pairs labelled without a tie{' and known scores' if given is not None else ''}: nothing could be cyclic"
         )
     share = float(cyclic.sum() / decided.sum())
     rng = np.random.default_rng(how.seed)
     tau = math.nan
-    if strengths is not None:
-        given = np.asarray(strengths, dtype=np.float64)[np.array(items)]
-        margins = np.broadcast_to(given[design.a] - given[design.b], (how.resamples, len(design.a)))
+    if given is not None:
+        known = given[np.array(items)]
+        margins = np.broadcast_to(known[design.a] - known[design.b], (how.resamples, len(design.a)))
     else:
         weights = _spread_weights(design, noise)
         taus = rng.choice(_TAUS, size=how.resamples, p=weights)
         tau = float(_TAUS[int(np.argmax(weights))])
         drawn = rng.standard_normal((how.resamples, design.n_items)) * taus[:, None]
         margins = drawn[:, design.a] - drawn[:, design.b]
-    chances = (1 - 2 * noise) * expit(np.nan_to_num(margins)) + noise
+    chances = (1 - 2 * noise) * expit(margins) + noise
     found = [design.cycles(wins) for wins in rng.binomial(design.votes, chances)]
     shares = np.array([c.sum() / d.sum() if d.any() else math.nan for d, c in found])
     shares = shares[~np.isnan(shares)]
@@ -208,6 +209,7 @@ def _design(
     first: Sequence[Hashable] | Ints,
     second: Sequence[Hashable] | Ints,
     labels: ArrayLike,
+    strengths: Floats | None,
 ) -> tuple[_Design, list[Hashable]]:
     y = column(labels, "labels")
     groups = cluster_ids(prompts, len(y))
@@ -216,12 +218,16 @@ def _design(
         raise InputError(
             f"one pair per label: found {len(listed[0])} and {len(listed[1])} completions for {len(y)} labels"
         )
+    if strengths is not None:
+        one, two = (np.array(values, dtype=np.int64) for values in listed)
+        # What a head does not know it does not call a coin flip: such a pair is no part of the design.
+        y = np.where(np.isnan(strengths[one] - strengths[two]), np.nan, y)
     at: dict[tuple[int, Hashable], int] = {}
     pairs: dict[tuple[int, int], list[int]] = {}
-    for group, one, two, label in zip(groups.tolist(), *listed, y.tolist(), strict=True):
-        if math.isnan(label) or one == two:
+    for group, i_name, j_name, label in zip(groups.tolist(), *listed, y.tolist(), strict=True):
+        if math.isnan(label) or i_name == j_name:
             continue
-        i, j = (at.setdefault((group, item), len(at)) for item in (one, two))
+        i, j = (at.setdefault((group, item), len(at)) for item in (i_name, j_name))
         tally = pairs.setdefault((min(i, j), max(i, j)), [0, 0, group])
         if label != 0.5:
             tally[0] += int((label > 0.5) == (i < j))

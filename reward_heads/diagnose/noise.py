@@ -111,22 +111,34 @@ def noise_report(scored: ScoredRows, *, fit_scale: bool = True, how: Resampling 
     Raises:
         InputError: no objective has labelled pairs, or see [`label_noise`].
     """
-    found = [
-        label_noise(
-            scored.differences[:, k],
-            scored.labels[:, k],
-            scored.pair_clusters,
-            users=scored.pair_users,
-            objective=name,
-            fit_scale=fit_scale,
-            level=how.level,
-        )
-        for k, name in enumerate(scored.objectives)
-        if not np.isnan(scored.labels[:, k]).all()
-    ]
-    if not found:
+    compared = [name for k, name in enumerate(scored.objectives) if not np.isnan(scored.labels[:, k]).all()]
+    if not compared:
         raise InputError("label noise is estimated from labelled pairs, and there are none")
-    return NoiseReport(tuple(found))
+    return NoiseReport(tuple(noise_of(scored, name, fit_scale=fit_scale, how=how) for name in compared))
+
+
+def noise_of(scored: ScoredRows, objective: str, *, fit_scale: bool = True, how: Resampling = DEFAULT) -> LabelNoise:
+    """Flip rate of one objective of scored rows.
+
+    Args:
+        scored (`ScoredRows`): of `score_rows`, on pairs that the reward was not trained on.
+        objective (`str`): whose labels.
+        fit_scale (`bool`, *optional*, defaults to `True`): see [`label_noise`].
+        how (`Resampling`, *optional*): its level.
+
+    Raises:
+        InputError: an unknown objective, or see [`label_noise`].
+    """
+    k = scored.index(objective)
+    return label_noise(
+        scored.differences[:, k],
+        scored.labels[:, k],
+        scored.pair_clusters,
+        users=scored.pair_users,
+        objective=objective,
+        fit_scale=fit_scale,
+        level=how.level,
+    )
 
 
 def label_noise(

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,12 @@ class ScoredRows:
             raise InputError(f"scores must be {list(self.scores.shape)}, found {list(found.shape)}")
         return replace(self, scores=found)
 
-    def rated_pairs(self, objective: str) -> tuple[Ints, Ints, Floats]:
+    def rated_pairs(self, objective: str, most: int = 200_000) -> tuple[Ints, Ints, Floats]:
         """Comparisons that ratings imply: of completions of one prompt with different ratings (a text's mean where it has several).
+
+        Args:
+            objective (`str`): whose ratings.
+            most (`int`, *optional*, defaults to 200000): pairs at most, those with equal ratings included; of more, a random sample, always the same.
 
         Returns:
             positions `[P]` of the two texts, and `[P]` labels, 1 where the first is better, else 0.
@@ -89,11 +93,7 @@ class ScoredRows:
         known = ~np.isnan(values)
         texts, inverse = np.unique(self.text[known], return_inverse=True)
         means = np.bincount(inverse, values[known]) / np.maximum(np.bincount(inverse), 1)
-        by_prompt: dict[int, list[int]] = {}
-        for position, text in enumerate(texts.tolist()):
-            by_prompt.setdefault(int(self.prompt_of[text]), []).append(position)
-        pairs = [pair for group in by_prompt.values() for pair in combinations(group, 2)]
-        first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        first, second = pairs_within(self.prompt_of[texts], most)
         differ = means[first] != means[second]
         return texts[first][differ], texts[second][differ], (means[first] > means[second])[differ].astype(np.float64)
 
@@ -104,7 +104,7 @@ def score_rows(reward: VectorReward, rows: Iterable[Mapping[str, Any]], *, what:
     Args:
         reward (`VectorReward`): K objectives; labels of others are ignored.
         rows (`Iterable[Mapping]`): pairs and ratings, see `reward_heads.examples.read_examples`. A `document` tells which prompts hang together, a `user` (or
-            `rater`) who labelled.
+            `rater`) who labelled; `None` and NaN mean that it is not known.
         what (`str`, *optional*): how messages call the rows.
 
     Raises:
@@ -119,7 +119,7 @@ def score_rows(reward: VectorReward, rows: Iterable[Mapping[str, Any]], *, what:
     numbers: dict[tuple[Hashable, Hashable], int] = {}
     clusters: list[Hashable] = []
     for row, example in zip(listed, examples, strict=True):
-        document = row.get("document")
+        document = _known(row, "document")
         cluster = text_key(example.prompt) if document is None else ("document", str(document))
         clusters.append(cluster)
         at = []
@@ -135,7 +135,7 @@ def score_rows(reward: VectorReward, rows: Iterable[Mapping[str, Any]], *, what:
     cluster_numbers = _numbered([*clusters, *text_clusters])
     targets = np.array([example.targets for example in examples], dtype=np.float64)
     targets = targets.reshape(len(examples), len(reward.objectives))
-    users = [None if (user := row.get("user", row.get("rater"))) is None else str(user) for row in listed]
+    users = [None if (user := _known(row, "user", "rater")) is None else str(user) for row in listed]
     pairs = [i for i, example in enumerate(examples) if example.is_pair]
     rated = [i for i, example in enumerate(examples) if not example.is_pair]
     positions = np.array(found, dtype=np.int64)
@@ -158,6 +158,44 @@ def score_rows(reward: VectorReward, rows: Iterable[Mapping[str, Any]], *, what:
         pair_rows=tuple(pairs),
         rating_rows=tuple(rated),
     )
+
+
+def pairs_within(groups: Ints, most: int, seed: int = 0) -> tuple[Ints, Ints]:
+    """Every two positions that are in one group.
+
+    Args:
+        groups (`NDArray`): `[N]`.
+        most (`int`): pairs at most; of more, a random sample without repetition.
+        seed (`int`, *optional*, defaults to 0): the same seed draws the same sample.
+
+    Returns:
+        the lower and the higher position of each pair.
+
+    Example:
+        >>> [ends.tolist() for ends in pairs_within(np.array([7, 8, 7, 7]), most=10)]
+        [[0, 0, 2], [2, 3, 3]]
+    """
+    order = np.argsort(groups, kind="stable")
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    ends = np.cumsum(sizes * (sizes - 1) // 2)
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= most:
+        chosen = np.arange(total)
+    else:
+        chosen = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
+    group = np.searchsorted(ends, chosen, side="right")
+    # In a group the pairs (i, j), i < j, are numbered j (j − 1) / 2 + i.
+    number = chosen - (ends - sizes * (sizes - 1) // 2)[group]
+    j = ((1 + np.sqrt(1 + 8 * number.astype(np.float64))) / 2).astype(np.int64)
+    j -= j * (j - 1) // 2 > number  # the root of a large number may be rounded up
+    i = number - j * (j - 1) // 2
+    return order[starts[group] + i], order[starts[group] + j]
+
+
+def _known(row: Mapping[str, Any], *fields: str) -> Any:
+    """The first of the fields that says something; a table's NaN is a missing value."""
+    values = (row.get(field) for field in fields)
+    return next((v for v in values if v is not None and not (isinstance(v, Real) and v != v)), None)
 
 
 def _numbered(values: Iterable[Hashable]) -> Ints:

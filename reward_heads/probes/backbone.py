@@ -1,5 +1,6 @@
 """Load the part of a transformer that makes hidden states, and know its width before its weights are read."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.utils import cached_file, logging
 
 from frontier.errors import InputError
+from reward_heads.truncation import usable_positions
 
 
 def load_config(source: str | os.PathLike[str], layer: int | None = None) -> Any:
@@ -91,9 +93,23 @@ def width_of(config: Any, source: Any) -> int:
     return width
 
 
-def longest(config: Any, tokenizer: Any) -> int:
+def positions_of(config: Any) -> int | None:
+    """How many tokens a model of this configuration can read, before its weights are; `None` if there is no end, see `usable_positions`.
+
+    Raises:
+        InputError: transformers knows no model of this configuration.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            model = AutoModel.from_config(copy.deepcopy(config))
+    except ValueError as error:
+        raise _not_there(f"a configuration of '{config.model_type}'", error) from error
+    return usable_positions(model)
+
+
+def longest(config: Any, tokenizer: Any, positions: int | None) -> int:
     """The longest text that model and tokenizer allow, in tokens; 1024 if neither says, 4096 at most."""
-    limits = [getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
+    limits = [positions, getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
     # A tokenizer that knows no limit says 10^30.
     known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
     return min([*known, 4096]) if known else 1024

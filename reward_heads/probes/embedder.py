@@ -28,6 +28,7 @@ from reward_heads.probes.fingerprint import (
 )
 from reward_heads.sidecar import Sidecar
 from reward_heads.text import Text, check_same_length
+from reward_heads.truncation import usable_positions
 
 POOLINGS = ("mean", "last", "first")
 SIDES = ("left", "right")
@@ -117,7 +118,12 @@ class Embedder:
         self.pooling = pooling
         self.dtype = dtype
         self.layer = layer
-        self.max_length = max_length or backbones.longest(config, self.tokenizer)
+        positions = backbones.positions_of(config) if model is None else usable_positions(model)
+        if max_length is not None and positions is not None and max_length > positions:
+            raise InputError(
+                f"max_length must be at most {positions}, the positions that {source or 'the model'} has; found {max_length}"
+            )
+        self.max_length = max_length or backbones.longest(config, self.tokenizer, positions)
         self.batch_size = batch_size
         self.device = torch.device(device or "cpu")
         self.joining = joining or Joining.for_tokenizer(self.tokenizer)
@@ -147,7 +153,7 @@ class Embedder:
         Args:
             source (`str` or path): a folder or hub id that `AutoModel` can load.
             pooling (`str`, *optional*, defaults to `"mean"`): over the last hidden states of a text's tokens: `"mean"`, `"last"` or `"first"`.
-            max_length (`int`, *optional*): longest text in tokens, by default what model and tokenizer allow (1024 if they don't say, 4096 at most).
+            max_length (`int`, *optional*): longest text in tokens, by default what model and tokenizer allow (1024 if they don't say, 4096 at most); never more than a table of positions has.
             truncation_side (`str`, *optional*, defaults to `"left"`): where a text that is too long is cut; `"left"` keeps the completion.
             batch_size (`int`, *optional*, defaults to 64): texts per forward pass.
             device (*optional*): of the model, by default the CPU. Vectors of another device are the same up to float rounding and share the cache.
@@ -161,14 +167,15 @@ class Embedder:
             InputError: no model there, or one that can't embed (encoder-decoder, adapter, weights missing or not finite); a setting is out of range.
         """
         sidecar = Sidecar.read(Path(source))
+        config = backbones.load_config(source, layer)
         if sidecar is not None:
             joining = joining or sidecar.joining
-            max_length = max_length or sidecar.max_length
+            max_length = max_length or min(sidecar.max_length, backbones.positions_of(config) or sidecar.max_length)
             truncation_side = truncation_side or sidecar.truncation_side
         name = str(Path(source).resolve()) if Path(source).is_dir() else str(source)
         return cls(
             name,
-            backbones.load_config(source, layer),
+            config,
             load_tokenizer(source),
             pooling=pooling,
             max_length=max_length,
@@ -208,16 +215,25 @@ class Embedder:
     def fingerprint(self) -> str:
         """Hex sha256 over weights, configuration, tokenizer and every setting that changes a vector; the same in any process and after moving the folder."""
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(
-                {**self._content(), "tokenizer": tokenizer_digest(self.tokenizer), "settings": self.settings()}
-            )
+            hashes = _FILE_HASHES if self._folder is None else FileHashes(self._folder / "file_hashes.json")
+            self._fingerprint = self._fingerprint_of(self._content(hashes))
         return self._fingerprint
 
     @property
     def model(self) -> Any:
-        """The frozen transformer, in evaluation mode; loaded on first use."""
+        """The frozen transformer, in evaluation mode; loaded on first use.
+
+        Raises:
+            InputError: no model there, or its files are no longer those that the fingerprint was made from.
+        """
         if self._model is None:
-            self._model = backbones.load_backbone(str(self.source), self.config, self.dtype)
+            model = backbones.load_backbone(str(self.source), self.config, self.dtype)
+            # The fingerprint is often older than the weights: vectors of others must not be kept under its name.
+            if self._fingerprint is not None and self._fingerprint_of(self._content(FileHashes())) != self._fingerprint:
+                raise InputError(
+                    f"{self.source}: the weights changed since this embedder's fingerprint was made: make a new embedder"
+                )
+            self._model = model
         if self._model.device != self.device:
             self._model = self._model.to(self.device)
         return self._model
@@ -244,7 +260,7 @@ class Embedder:
             `Tensor`: `[N, width]` float32 on the CPU. A text that comes twice is computed once.
 
         Raises:
-            InputError: the batch does not pair up, a text has the wrong form, or the model gives a number that is not finite.
+            InputError: the batch does not pair up, a text has the wrong form or half of a surrogate pair, or the model gives a number that is not finite.
         """
         check_same_length(prompts, completions)
         hashes = [text_hash(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
@@ -261,7 +277,9 @@ class Embedder:
             at, known, was_cut = cache.read(keys)
             vectors[at], cut[at], missing[at] = known, was_cut, False
         todo = np.flatnonzero(missing)
-        texts = [self.joining(self.tokenizer, prompts[row], completions[row]) for row in (first[keys[i]] for i in todo)]
+        rows = [first[keys[i]] for i in todo]
+        texts = [self.joining(self.tokenizer, prompts[row], completions[row]) for row in rows]
+        _check_encodable(texts, rows)
         for part, found, was_cut in self._compute(texts):
             at = todo[part]
             vectors[at], cut[at] = found, was_cut
@@ -277,7 +295,10 @@ class Embedder:
         """`[N, width]` float32: the vectors of prompts without any completion; see [`Embedder.embed`]."""
         return self.embed(prompts, ["" if isinstance(prompt, str) else [] for prompt in prompts])
 
-    def _content(self) -> dict[str, Any]:
+    def _fingerprint_of(self, content: dict[str, Any]) -> str:
+        return fingerprint({**content, "tokenizer": tokenizer_digest(self.tokenizer), "settings": self.settings()})
+
+    def _content(self, hashes: FileHashes) -> dict[str, Any]:
         if self.source is None:
             config = {
                 k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
@@ -289,7 +310,6 @@ class Embedder:
         folder = backbones.local_folder(self.source)
         if not has_weights(folder):  # of a hub id: only the small files are in the hub's cache
             self._model = backbones.load_backbone(self.source, self.config, self.dtype)
-        hashes = _FILE_HASHES if self._folder is None else FileHashes(self._folder / "file_hashes.json")
         files = [*weight_files(folder), folder / "config.json"]
         return {"files": {path.name: hashes(path) for path in files}}
 
@@ -345,3 +365,13 @@ class Embedder:
         if not pooled.isfinite().all():
             raise InputError(f"{self.source or 'the model'} gives embeddings that are not finite")
         return pooled.cpu()
+
+
+def _check_encodable(texts: Sequence[str], rows: Sequence[int]) -> None:
+    for text, row in zip(texts, rows, strict=True):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {row} is no Unicode text: it has half of a surrogate pair, {text[error.start]!a}, at position {error.start} of {text[:60]!a}"
+            ) from error

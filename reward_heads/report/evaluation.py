@@ -2,21 +2,23 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from frontier.errors import InputError
+from reward_heads.calibrate.units import units_of
 from reward_heads.diagnose import DisagreementReport, disagreement_report
 from reward_heads.diagnose.everything import Diagnosis, diagnose
 from reward_heads.diagnose.intervals import DEFAULT, Resampling
 from reward_heads.diagnose.report import Report
-from reward_heads.diagnose.scored import ScoredRows, score_rows
-from reward_heads.normalizer import Normalizer
-from reward_heads.transforms import TransformedReward
+from reward_heads.diagnose.scored import ScoredRows, pairs_within, score_rows
 from reward_heads.vector_reward import VectorReward
+
+_NO_LOG_ODDS = (
+    "its flags were learned as quantities, so the scores are no log-odds and σ(s) no probability: train it sign_aware, or calibrate it with platt; "
+    "the flags are compared as they are"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def evaluate_reward(
 ) -> RewardReport:
     """Score labelled rows once and measure everything on them.
 
-    Ratings of a reward that remembers their location and scale (`units`) are standardised by them first: squared errors are then in units of their variance.
+    Ratings of a reward that remembers their location and scale (`units`) are standardised by them first, objective by objective: squared errors are then in units of their variance.
+    Not standardised are flags, and objectives that a calibration has brought to ratings; for one that a temperature has brought to nats there is no error against ratings.
 
     Args:
         reward (`VectorReward`): K objectives; labels of others are ignored.
@@ -68,17 +71,20 @@ def evaluate_reward(
         how (`Resampling`, *optional*): of the intervals.
 
     Raises:
-        InputError: there is no row, a row is broken, or no row labels an objective of the reward.
+        InputError: there is no row, a row is broken, no row labels an objective of the reward, or `binary` names none of them.
     """
     scored = score_rows(reward, rows)
+    for flag in binary:
+        scored.index(flag)
     if np.isnan(scored.labels).all() and np.isnan(scored.ratings).all():
         raise InputError(
             f"no row has a label for any of the reward's objectives {', '.join(scored.objectives)}: there is nothing to hold it against"
         )
     units = units_of(reward)
-    if units is not None:
-        scored = replace(scored, ratings=units(torch.from_numpy(scored.ratings)).numpy())
-    found = diagnose(scored, binary=binary, top=top, how=how)
+    scored = replace(scored, ratings=units.as_they_are(*binary).of_ratings(scored.ratings))
+    found = diagnose(scored, binary=binary, in_nats=units.in_nats, top=top, how=how)
+    quantities = {f"log-odds of {flag}": _NO_LOG_ODDS for flag in binary if units.is_standardised(flag)}
+    found = replace(found, left_out=found.left_out | quantities)
     if not found.n_pairs:
         # Where nobody compared, heads can still disagree; what people were surprised by is in the ratings as before.
         conflicts = disagreement_report(with_rated_pairs(scored), top=top)
@@ -92,30 +98,18 @@ def with_rated_pairs(scored: ScoredRows, most: int = 20_000) -> ScoredRows:
 
     Args:
         scored (`ScoredRows`): without labelled pairs.
-        most (`int`, *optional*, defaults to 20000): pairs at most, the first ones.
+        most (`int`, *optional*, defaults to 20000): pairs at most; of more, a random sample, always the same.
     """
     first_row: dict[int, int] = {}
     for text, row in zip(scored.text.tolist(), scored.rating_rows, strict=True):
         first_row.setdefault(text, row)
-    by_prompt: dict[int, list[int]] = {}
-    for text in first_row:
-        by_prompt.setdefault(int(scored.prompt_of[text]), []).append(text)
-    pairs = list(islice((pair for group in by_prompt.values() for pair in combinations(group, 2)), most))
-    a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    texts = np.array(list(first_row), dtype=np.int64)
+    a, b = (texts[ends] for ends in pairs_within(scored.prompt_of[texts], most))
     return replace(
         scored,
         a=a,
         b=b,
-        labels=np.full((len(pairs), len(scored.objectives)), np.nan),
-        pair_users=(None,) * len(pairs),
+        labels=np.full((len(a), len(scored.objectives)), np.nan),
+        pair_users=(None,) * len(a),
         pair_rows=tuple(first_row[text] for text in a.tolist()),
     )
-
-
-def units_of(reward: VectorReward) -> Normalizer | None:
-    """Location and scale of the ratings that a reward was trained on, where its scores are in standard deviations of them; `None` where they are ratings already."""
-    inner = reward.reward if isinstance(reward, TransformedReward) else reward
-    if isinstance(reward, TransformedReward) and any(t.kind == "calibration" for t in reward.transforms):
-        return None  # a calibrated score is in the ratings' own units
-    units = getattr(inner, "units", None)
-    return units if isinstance(units, Normalizer) else None

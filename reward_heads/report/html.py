@@ -37,7 +37,8 @@ details { border-bottom: 1px solid var(--line); padding: .45rem 0; } summary { c
 
 def write_page(report: RewardReport, path: str | os.PathLike[str]) -> Path:
     """Write [`page`] to a file, whole or not at all."""
-    write_text(path, page(report))
+    # Half of a surrogate pair, which JSON can bring in with a text, has no place in a file of UTF-8.
+    write_text(path, page(report).encode(errors="replace").decode())
     return Path(path)
 
 
@@ -54,7 +55,7 @@ def page(report: RewardReport) -> str:
     ]
     if len(found.objectives) > 1:
         parts += _correlation(found.correlation)
-    parts += [*_labels(found), *_disagreements(found)]
+    parts += [*_labels(found), *_disagreements(found), *_left_out(found)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
@@ -86,7 +87,7 @@ def _accuracy(report: Diagnosis, unknown: dict[str, int]) -> list[str]:
         parts.append(_table(head, rows, raw=(1,), right=(2, 4, 5, 6)))
         parts.append(
             '<p class="soft">How often the head ranks two completions as people do; equal scores count half. The dot and its line: accuracy and interval (drawn over '
-            "prompts, since labels of one prompt hang together); the short bar: always choosing the commoner answer. <i>From ratings</i>: every two completions of one prompt with different ratings.</p>"
+            "prompts, since labels of one prompt hang together); the short bar: always choosing the commoner answer (from ratings, a coin). <i>From ratings</i>: every two completions of one prompt with different ratings.</p>"
         )
     if report.accuracy.ratings:
         head = ["objective", "Spearman", "Pearson", "R²", "ratings", "prompts"]
@@ -127,9 +128,10 @@ def _correlation(found: CorrelationReport) -> list[str]:
         cells = "".join(f'<td style="{_shade(value)}">{number(value, 2)}</td>' for value in row)
         lines.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     rows = [[r.objective, str(r.r2), number(r.vif, 1)] for r in found.redundancy]
+    silent = f" Left out, since constant or never known: {escape(', '.join(found.left_out))}." if found.left_out else ""
     return [
         "<h2>Do the heads say different things?</h2>",
-        f"<p>Effective number of objectives: <b>{escape(str(found.effective))}</b> of {len(names)}. Correlation of the scores {where}:</p>",
+        f"<p>Effective number of objectives: <b>{escape(str(found.effective))}</b> of {found.n_used}.{silent} Correlation of the scores {where}:</p>",
         f'<div class="scroll"><table class="matrix">{"".join(lines)}</table></div>',
         "<ul>" + "".join(f"<li>{escape(pair.finding)}</li>" for pair in found.pairs) + "</ul>",
         _table(["explained by the other heads", "R²", "variance inflation"], rows, right=(2,)),
@@ -172,6 +174,13 @@ def _disagreements(report: Diagnosis) -> list[str]:
         parts.append("<h2>Where people disagree with a head most</h2>")
         parts += [_row(one, "nats of surprise") for one in found.surprises]
     return parts
+
+
+def _left_out(report: Diagnosis) -> list[str]:
+    if not report.left_out:
+        return []
+    items = "".join(f"<li>{escape(what)}: {escape(why)}</li>" for what, why in report.left_out.items())
+    return ["<h2>What these rows can't tell</h2>", f"<ul>{items}</ul>"]
 
 
 def _row(one: Disagreement, unit: str) -> str:

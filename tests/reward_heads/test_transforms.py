@@ -132,3 +132,77 @@ def test_what_is_not_known_stays_unknown():
     assert TransformedReward(unknown, [Affine(["long"], 2.0)]).score(*TEXTS).isnan().all()
     with pytest.raises(InputError, match="leave what is not known as NaN"):
         TransformedReward(unknown, [Invents(["long"], 1.0)]).score(*TEXTS)
+
+
+class Unheard(Affine):
+    kind = "unheard-of"
+
+
+class NoNumber(Affine):
+    def to_json(self):
+        return {"scale": float("nan")}
+
+
+@pytest.mark.parametrize("transform", [Unheard, NoNumber])
+def test_a_save_that_is_refused_leaves_what_was_there(reward, tmp_path, transform):
+    corrected = TransformedReward(reward, [Affine(reward.objectives, 3.0)])
+    save_reward(corrected, tmp_path)
+    with pytest.raises(InputError, match=r"kind of transform to save|can't be saved"):
+        save_reward(TransformedReward(reward, [transform(reward.objectives, 2.0)]), tmp_path)
+    assert torch.equal(load_reward(tmp_path).score(["p"], [" good"]), corrected.score(["p"], [" good"]))
+    with pytest.raises(InputError, match=r"kind of transform to save|can't be saved"):
+        save_reward(TransformedReward(reward, [transform(reward.objectives, 2.0)]), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_reward_that_can_not_be_saved_leaves_what_was_there(reward, tmp_path):
+    class Refuses:
+        objectives = reward.objectives
+
+        def save_pretrained(self, folder):
+            raise InputError("no source")
+
+    corrected = TransformedReward(reward, [Affine(reward.objectives, 3.0)])
+    save_reward(corrected, tmp_path)
+    with pytest.raises(InputError, match="no source"):
+        save_reward(Refuses(), tmp_path)
+    assert isinstance(load_reward(tmp_path), TransformedReward)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("transforms"), "field 'transforms' is missing"),
+        (lambda c: c.update(transform=c.pop("transforms")), "did you mean 'transforms'"),
+        (lambda c: c.update(transforms=[]), "at least one entry"),
+        (lambda c: c.update(transforms={}), "at least one entry"),
+        (lambda c: c.pop("fitted_for"), "field 'fitted_for' is missing"),
+    ],
+)
+def test_a_file_without_transforms_is_no_raw_reward(reward, tmp_path, change, message):
+    save_reward(TransformedReward(reward, [Affine(reward.objectives, 3.0)]), tmp_path)
+    path = tmp_path / module.FILE_NAME
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        load_reward(tmp_path)
+
+
+def test_weights_of_torch_count_and_settings_of_a_trainer_do_not(tmp_path):
+    (tmp_path / "m.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"1")
+    first = fingerprint(tmp_path, "m.json")
+    (tmp_path / "training_args.bin").write_bytes(b"1")
+    assert fingerprint(tmp_path, "m.json") == first
+    (tmp_path / "pytorch_model.bin").write_bytes(b"2")
+    assert fingerprint(tmp_path, "m.json") != first
+
+
+def test_transforms_can_be_left_aside(reward, tmp_path):
+    save_reward(TransformedReward(reward, [Affine(reward.objectives, 3.0)]), tmp_path)
+    raw = load_reward(tmp_path, transforms=False)
+    assert isinstance(raw, TransformerReward)
+    assert torch.equal(raw.score(["p"], [" good"]), reward.score(["p"], [" good"]))
+    (tmp_path / module.FILE_NAME).write_text("broken")
+    assert isinstance(load_reward(tmp_path, transforms=False), TransformerReward)

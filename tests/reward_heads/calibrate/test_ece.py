@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 
 from frontier.errors import InputError
 from reward_heads.calibrate import binary_calibration_error, pair_calibration_error, rating_calibration_error
-from reward_heads.calibrate.ece import bin_edges, debiased_error
+from reward_heads.calibrate.ece import bin_edges, debiased_error, probability_error
 from reward_heads.diagnose import Resampling
 
 QUICK = Resampling(resamples=100)
@@ -169,3 +169,31 @@ def test_report():
 def test_refusals(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_equal_sizes_share_a_bin_whichever_order_they_are_given_in():
+    d, y = np.full(200, 2.0), (np.arange(200) % 2 == 0).astype(float)
+    turn = np.arange(200) % 4 < 2
+    for swapped in (np.zeros(200, dtype=bool), turn, y == 1):
+        found = pair_calibration_error(np.where(swapped, -d, d), np.where(swapped, 1 - y, y), how=QUICK)
+        assert found.ece == pytest.approx(expit(2) - 0.5)  # half of those given σ(2) were preferred
+        assert len(found.bins) == 1
+
+
+def test_probabilities_of_the_two_orders_share_a_bin():
+    p, y = np.full(200, expit(2.0)), (np.arange(200) % 2 == 0).astype(float)
+    swapped = y == 1
+    settings = {"objective": "", "bins": 10, "binning": "mass", "how": QUICK, "pairs": True}
+    found = probability_error(np.where(swapped, expit(-2.0), p), np.where(swapped, 1 - y, y), None, **settings)
+    assert found.ece == pytest.approx(expit(2) - 0.5)
+
+
+def test_rounding_is_for_bins_alone():
+    found = pair_calibration_error([40.0, -40.0], [1.0, 1.0], how=QUICK)
+    assert math.isfinite(pair_calibration_error([30.0], [0.0], how=QUICK).log_loss.score)
+    assert found.bins[0].predicted == pytest.approx(1.0)
+
+
+def test_a_label_out_of_range_is_named_as_it_was_given():
+    with pytest.raises(InputError, match=r"labels must be in \[0, 1\], found 1.2"):
+        pair_calibration_error([-1.0], [1.2])

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from frontier.errors import InputError
-from reward_heads import FunctionReward, bradley_terry_scale
-from reward_heads.calibrate import Affine, calibrate, calibration_errors
+from reward_heads import FunctionReward, Normalizer, bradley_terry_scale
+from reward_heads.calibrate import Affine, Calibration, Cooled, calibrate, calibration_errors
 from reward_heads.diagnose import Resampling, score_rows
+from reward_heads.transforms import TransformedReward
 
 QUICK = Resampling(resamples=50)
 
@@ -111,3 +112,43 @@ def test_refusals(reward, rows, settings, message):
 def test_refuses_no_rows(reward):
     with pytest.raises(InputError, match="there are no rows"):
         calibrate(reward, [])
+
+
+def test_before_and_after_are_in_the_same_units():
+    rng = np.random.default_rng(0)
+    value = {f"t{i}": float(v) for i, v in enumerate(rng.normal(size=300))}
+    rows = [{"prompt": t, "completion": t, "scores": {"x": 50 + 10 * v + rng.normal()}} for t, v in value.items()]
+    reward = FunctionReward({"x": lambda p, c: value[c]})
+    _, raw = calibrate(reward, rows, how=QUICK)
+    assert raw.objectives[0].before.ece > 4  # nothing says that a score of 1 is a rating of 60
+    reward.units = Normalizer(("x",), (50.0,), (10.0,), 300)
+    _, found = calibrate(reward, rows, how=QUICK)
+    # Its ratings were right all along: a calibration has nothing to gain.
+    assert found.objectives[0].before.ece < 0.05
+    assert found.objectives[0].after.ece < 0.05
+
+
+def test_scores_in_nats_stand_for_no_rating(reward, rows):
+    cooled = TransformedReward(reward, [Calibration(reward.objectives, (Cooled(0.5),) * 3)])
+    _, report = calibrate(cooled, rows, method={"brief": "line"}, how=QUICK)
+    assert report.objectives[2].before is None
+    assert report.objectives[2].after.n == 1000
+    assert "1000" in str(report).splitlines()[3]
+    found = calibration_errors(score_rows(cooled, rows), binary=["safe"], in_nats=["kind", "brief"], how=QUICK)
+    assert [(e.objective, e.kind) for e in found] == [("kind", "pairs"), ("safe", "binary")]
+
+
+def test_auto_leaves_alone_what_it_can_not_calibrate(reward, rows, values):
+    certain = [
+        row | {"labels": {"kind": float(values[row["completion_a"]][0] > values[row["completion_b"]][0])}}
+        if "labels" in row
+        else row
+        for row in rows
+    ]
+    calibrated, report = calibrate(reward, certain, how=QUICK)
+    assert [o.method for o in report.objectives] == ["none", "line", "line"]
+    assert "separable" in report.objectives[0].note
+    assert "kind: left as it was" in str(report)
+    assert torch.equal(calibrated.score(["p"], ["text3"])[:, 0], reward.score(["p"], ["text3"])[:, 0])
+    with pytest.raises(InputError, match="'kind' is separable"):
+        calibrate(reward, certain, method={"kind": "temperature"}, how=QUICK)

@@ -45,3 +45,10 @@ def test_refusals(tmp_path):
         plot_reliability([], tmp_path / "none.png")
     with pytest.raises(InputError, match="as many entries"):
         plot_reliability(errors(), tmp_path / "none.png", before=errors()[:1])
+
+
+def test_names_are_no_formulas(tmp_path):
+    rng = np.random.default_rng(0)
+    d = rng.normal(size=50)
+    found = pair_calibration_error(d, (d > 0).astype(float), objective="a$b^$", how=QUICK)
+    size(plot_reliability([found], tmp_path / "odd.png", title="$\\x$", dpi=50))

@@ -115,3 +115,20 @@ def test_refuses_lengths_that_differ():
 
 def test_nothing_labelled():
     assert np.isnan(pair_accuracy([1.0], [0.5]).accuracy.value)
+
+
+def test_comparisons_of_ratings_are_held_against_a_coin_in_any_order(lookup):
+    values = {f"t{i}": (float(i if i % 10 else -i),) for i in range(40)}
+    rows = [{"prompt": f"p{i // 4}", "completion": f"t{i}", "scores": {"x": float(i)}} for i in range(40)]
+    mixed = [rows[i] for i in np.random.default_rng(0).permutation(40)]
+    found = [accuracy_report(score_rows(lookup(("x",), values), r), QUICK).ratings[0].within for r in (rows, mixed)]
+    assert [w.majority for w in found] == [0.5, 0.5]
+    assert [w.above_majority for w in found] == [True, True]
+
+
+def test_log_odds_have_no_squared_error(lookup):
+    found = accuracy_report(rated(lookup), QUICK, in_nats=["x"]).ratings[0]
+    assert np.isnan([found.mse.value, found.r2.value]).all()
+    assert found.pearson.value > 0.3
+    with pytest.raises(InputError, match="unknown objective 'z'"):
+        accuracy_report(rated(lookup), QUICK, in_nats=["z"])

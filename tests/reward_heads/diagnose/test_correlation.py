@@ -107,8 +107,10 @@ def test_a_constant_head_is_said_to_be_constant(lookup):
         scored_of(lookup, np.hstack([np.random.default_rng(0).normal(size=(40, 1)), np.full((40, 1), 0.1)])), how=QUICK
     )
     assert "can't be compared" in report.pairs[0].finding
-    assert math.isnan(report.effective.value)
-    assert "–" in str(report)
+    assert report.left_out == ("b",)
+    assert report.effective.value == pytest.approx(1.0)
+    assert "effective number of objectives: 1.000" in str(report)
+    assert "never known: b" in str(report)
 
 
 def test_one_head_alone(lookup):
@@ -134,3 +136,37 @@ def test_real_ratings_of_dialogues_are_collinear(shared_data, lookup):
     report = correlation_report(score_rows(lookup(names, values), rows), how=QUICK)
     assert report.effective.value < 4.5  # six names, far fewer opinions
     assert {report.pairs[0].first, report.pairs[0].second} & {"overall", "naturalness", "coherence", "engagingness"}
+
+
+@pytest.mark.parametrize("silent", [0.1, np.nan], ids=["constant", "unknown"])
+def test_a_head_that_says_nothing_does_not_silence_the_others(lookup, silent):
+    x = np.random.default_rng(0).normal(size=(80, 3)) @ np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+    alone = correlation_report(scored_of(lookup, x), how=QUICK)
+    found = correlation_report(scored_of(lookup, np.insert(x, 1, silent, axis=1)), how=QUICK)
+    assert found.left_out == ("b",)
+    assert (found.n, found.n_used) == (80, 3)
+    assert found.effective == alone.effective
+    assert [found.redundancy[k].r2 for k in (0, 2, 3)] == [r.r2 for r in alone.redundancy]
+    assert math.isnan(found.redundancy[1].r2.value)
+    assert np.array(found.matrix)[np.ix_([0, 2, 3], [0, 2, 3])] == pytest.approx(np.array(alone.matrix))
+
+
+def test_heads_that_say_nothing_at_all(lookup):
+    report = correlation_report(scored_of(lookup, np.full((12, 2), 1.0)), how=QUICK)
+    assert report.left_out == ("a", "b")
+    assert math.isnan(report.effective.value)
+    assert "–" in str(report)
+
+
+def test_only_labels_of_pairs_are_disattenuated_and_never_beyond_one(lookup, world):
+    low = {"x": 0.05, "y": 0.05}
+    values = {f"t{i}": (i, i) for i in range(12)}
+    rows = [
+        {"prompt": f"p{i // 3}", "completion": f"t{i}", "scores": {"x": float(i), "y": float(i % 5)}} for i in range(12)
+    ]
+    rated = correlation_report(score_rows(lookup(("x", "y"), values), rows), reliability=low, how=QUICK).pairs[0]
+    assert rated.labels.value > 0
+    assert math.isnan(rated.disattenuated)
+    compared = correlation_report(world(300, correlation=0.9), reliability=low, how=QUICK).pairs[0]
+    assert compared.labels.value > 0.05
+    assert compared.disattenuated == 1.0

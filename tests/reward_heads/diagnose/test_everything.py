@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from frontier.errors import InputError
@@ -34,3 +36,21 @@ def test_ratings_alone(lookup):
 def test_refuses_unknown_flags(world):
     with pytest.raises(InputError, match="unknown objective 'z'"):
         diagnose(world(10), binary=["z"])
+
+
+def test_noise_of_one_objective_that_can_not_be_told_leaves_the_others(world):
+    scored = world(150)
+    turned = replace(scored, labels=np.stack([scored.labels[:, 0], (scored.differences[:, 1] < 0) * 1.0], axis=1))
+    found = diagnose(turned, how=QUICK)
+    assert [o.objective for o in found.noise.objectives] == ["x"]
+    assert "check the sign" in found.left_out["noise of y"]
+
+
+def test_flags_and_nats_have_no_squared_error(lookup):
+    rows = [
+        {"prompt": f"p{i}", "completion": f"t{i}", "scores": {"x": float(i % 2), "y": float(i % 5)}} for i in range(30)
+    ]
+    scored = lookup(("x", "y"), {f"t{i}": (i % 3 - 1, i % 4) for i in range(30)})
+    found = diagnose(scored, rows, binary=["x"], in_nats=["y"], how=QUICK)
+    assert np.isnan([r.mse.value for r in found.accuracy.ratings]).all()
+    assert [(e.objective, e.kind) for e in found.calibration] == [("x", "binary")]

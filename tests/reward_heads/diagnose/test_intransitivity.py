@@ -149,3 +149,20 @@ def test_real_answers_were_ranked_and_real_votes_have_no_more_cycles_than_noise(
     assert found.decisive
     assert found.triads > 100
     assert found.p_value > 0.05
+
+
+def test_what_a_head_does_not_know_is_left_out():
+    prompts, first, second, labels = tournaments(40, 3, 1, 0)
+    sure = np.array([20.0, 0.0, -20.0])
+    # The fourth completion goes round with the first two, but the head can't score it.
+    extra = [(p, i, j, 1.0) for p in range(40) for i, j in ((1, 3), (3, 0))]
+    more = [
+        list(column) + list(rest)
+        for column, rest in zip((prompts, first, second, labels), zip(*extra, strict=True), strict=True)
+    ]
+    known = cycle_test(prompts, first, second, labels, strengths=sure, how=QUICK)
+    found = cycle_test(*more, strengths=np.append(sure, np.nan), how=QUICK)
+    assert found.expected.value == known.expected.value == pytest.approx(0.0, abs=1e-6)
+    assert (found.triads, known.triads) == (40, 40)
+    with pytest.raises(InputError, match="and known scores"):
+        cycle_test(prompts, first, second, labels, strengths=np.array([0.0, np.nan, 1.0]), how=QUICK)

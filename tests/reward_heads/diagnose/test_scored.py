@@ -1,8 +1,11 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from frontier.errors import InputError
 from reward_heads.diagnose import score_rows
+from reward_heads.diagnose.scored import pairs_within
 
 VALUES = {"good": (2.0, 0.0), "fine": (1.0, np.nan), "bad": (0.0, 5.0)}
 ROWS = [
@@ -64,3 +67,42 @@ def test_refusals(lookup):
         score_rows(reward, [], what="held-out")
     with pytest.raises(InputError, match="Valid: x, y"):
         score_rows(reward, ROWS).rated_pairs("xx")
+
+
+@pytest.mark.parametrize("groups", [[0], [0, 0, 0, 0], [3, 1, 3, 1, 1, 2], []])
+def test_every_two_of_a_group(groups):
+    first, second = pairs_within(np.array(groups, dtype=np.int64), most=100)
+    expected = {(i, j) for i, j in combinations(range(len(groups)), 2) if groups[i] == groups[j]}
+    assert len(first) == len(expected)
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
+
+
+def test_a_sample_of_many_pairs_is_fair_and_repeatable():
+    groups = np.repeat([0, 1], [3000, 1000])  # nine times as many pairs in the first
+    first, second = pairs_within(groups, most=20_000)
+    assert len({*zip(first.tolist(), second.tolist(), strict=True)}) == 20_000
+    assert ((first < second) & (groups[first] == groups[second])).all()
+    assert (groups[first] == 0).mean() == pytest.approx(0.9, abs=0.01)
+    assert (pairs_within(groups, most=20_000)[0] == first).all()
+    _, last = pairs_within(np.zeros(200_001, dtype=np.int64), most=1000)  # 2 · 10^10 pairs
+    assert last.mean() == pytest.approx(2 / 3 * 200_000, rel=0.05)
+
+
+def test_ratings_imply_at_most_so_many_pairs(lookup):
+    rows = [{"prompt": "p", "completion": f"t{i}", "scores": {"x": float(i)}} for i in range(100)]
+    scored = score_rows(lookup(("x",), {f"t{i}": (i,) for i in range(100)}), rows)
+    assert len(scored.rated_pairs("x")[0]) == 4950
+    first, second, labels = scored.rated_pairs("x", most=300)
+    assert len(first) == 300
+    assert ((scored.scores[first, 0] > scored.scores[second, 0]) == labels).all()
+
+
+def test_none_and_nan_are_nobody_and_no_document(lookup):
+    people = [{"user": None, "rater": "r"}, {"user": np.nan, "rater": np.nan}, {"user": np.float32("nan")}, {"user": 0}]
+    rows = [
+        {**ROWS[3], "prompt": f"q{i}", "document": document} | who
+        for i, (who, document) in enumerate(zip(people, [None, np.nan, np.nan, "d"], strict=True))
+    ]
+    found = score_rows(lookup(("x", "y"), VALUES), rows)
+    assert found.rating_users == ("r", None, None, "0")
+    assert found.rating_clusters.tolist() == [0, 1, 2, 3]

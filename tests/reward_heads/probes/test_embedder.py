@@ -4,13 +4,14 @@ import sys
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoModel, AutoTokenizer, BertModel, T5Config
+from transformers import AutoModel, AutoTokenizer, BertModel, RobertaConfig, RobertaModel, T5Config
 
 from frontier.errors import InputError
 from reward_heads import TransformerReward
 from reward_heads.joining import Joining
 from reward_heads.probes import Embedder, TextEmbedder
 from tests.reward_heads.conftest import make_tokenizer
+from tests.reward_heads.encoders import make_encoder as make_classifier
 from tests.reward_heads.probes.conftest import make_encoder
 
 BARE = Joining("roles", append_eos=False)
@@ -218,3 +219,61 @@ def test_loading_leaves_the_random_state_alone(encoder_folder):
     torch.manual_seed(3)
     Embedder.from_pretrained(encoder_folder).embed(["a"], ["b"])
     assert torch.rand(2).equal(expected)
+
+
+def test_weights_that_change_after_the_fingerprint_do_not_reach_the_cache(encoder_folder, tmp_path):
+    before = Embedder.from_pretrained(encoder_folder, cache=tmp_path / "cache")
+    name = before.fingerprint
+    make_encoder(seed=1).save_pretrained(encoder_folder)
+    for _ in range(2):  # refused again, and not only where the weights are loaded
+        with pytest.raises(InputError, match="the weights changed since"):
+            before.embed(PROMPTS, COMPLETIONS)
+    make_encoder().save_pretrained(encoder_folder)
+    after = Embedder.from_pretrained(encoder_folder, cache=tmp_path / "cache")
+    assert after.fingerprint == name
+    assert_close(
+        after.embed(PROMPTS, COMPLETIONS), Embedder.from_pretrained(encoder_folder).embed(PROMPTS, COMPLETIONS)
+    )
+    assert after.cached == 0
+
+
+def test_refuses_texts_longer_than_the_positions(encoder_folder):
+    with pytest.raises(InputError, match=r"max_length must be at most 64, the positions that .*; found 65"):
+        Embedder.from_pretrained(encoder_folder, max_length=65)
+    full = Embedder.from_pretrained(encoder_folder, max_length=64)
+    assert full.embed(["cat " * 100], ["dog"]).isfinite().all()
+
+
+def test_roberta_counts_positions_from_behind_the_padding(tmp_path):
+    size = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "vocab_size": 64,
+    }
+    RobertaModel(RobertaConfig(**size, max_position_embeddings=20, pad_token_id=0)).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    embedder = Embedder.from_pretrained(tmp_path)
+    assert embedder.max_length == 19
+    assert embedder.embed(["cat " * 100], ["dog"]).isfinite().all()
+    with pytest.raises(InputError, match="at most 19"):
+        Embedder.from_pretrained(tmp_path, max_length=20)
+
+
+def test_rotary_positions_have_no_end(base_folder, reward):
+    assert Embedder.from_pretrained(base_folder, max_length=100).max_length == 100
+    reward.max_length = 100
+    assert Embedder.from_reward(reward).embed(["cat " * 90], ["dog"]).isfinite().all()
+
+
+def test_a_saved_reward_that_allows_more_than_the_positions_can_still_embed(tokenizer, tmp_path):
+    saved = make_classifier("roberta", tokenizer)  # 48 rows, the first is of padding
+    saved.max_length = 48
+    saved.save_pretrained(tmp_path)
+    assert Embedder.from_pretrained(tmp_path).max_length == 47
+
+
+def test_half_a_surrogate_pair_is_named(embedder):
+    with pytest.raises(InputError, match=r"text 1 is no Unicode text.*'\\ud83d', at position 4"):
+        embedder.embed(["the ", "the "], ["cat", "\ud83d cat"])

@@ -7,9 +7,12 @@ import pytest
 
 from frontier.errors import InputError
 from reward_heads import FunctionReward, Normalizer, VectorFunctionReward
-from reward_heads.calibrate import calibrate
+from reward_heads.calibrate import Calibration, Cooled, Identity, calibrate
+from reward_heads.diagnose import score_rows
 from reward_heads.diagnose.intervals import Resampling
 from reward_heads.report import evaluate_reward, page, write_page
+from reward_heads.report.evaluation import with_rated_pairs
+from reward_heads.transforms import TransformedReward
 
 QUICK = Resampling(resamples=50)
 WORDS = FunctionReward(
@@ -165,3 +168,68 @@ def test_refusals():
         evaluate_reward(WORDS, pairs(), binary=["lound"])
     with pytest.raises(InputError, match="no rows"):
         evaluate_reward(WORDS, [])
+
+
+class Standardised(VectorFunctionReward):
+    """Words of both heads in standard deviations of their ratings."""
+
+    units = Normalizer(("long", "loud"), (2.5, 3.0), (2.0, 1.5), 4)
+
+
+def standardised():
+    return Standardised(["long", "loud"], lambda p, c: [(len(c.split()) - 2.5) / 2.0, (len(c.split()) - 3.0) / 1.5])
+
+
+def words_rated():
+    return [row | {"scores": dict.fromkeys(("long", "loud"), row["scores"]["long"])} for row in ratings()]
+
+
+def test_units_go_on_for_objectives_that_a_calibration_left_alone():
+    calibrated, _ = calibrate(standardised(), words_rated(), method={"long": "line", "loud": "none"})
+    found = evaluate_reward(calibrated, words_rated(), how=QUICK).diagnosis
+    assert [r.mse.value for r in found.accuracy.ratings] == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert [e.ece for e in found.calibration] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_scores_in_nats_are_not_held_against_ratings():
+    calibration = Calibration(("long", "loud"), (Cooled(0.3), Identity()))
+    found = evaluate_reward(TransformedReward(standardised(), [calibration]), words_rated(), how=QUICK).diagnosis
+    nats, rated = found.accuracy.ratings
+    assert np.isnan([nats.mse.value, nats.r2.value]).all()
+    assert nats.spearman.value == pytest.approx(1.0)
+    assert rated.mse.value == pytest.approx(0.0, abs=1e-9)
+    assert [e.objective for e in found.calibration] == ["loud"]
+
+
+def test_flags_are_not_standardised(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "prompt": f"p{i}",
+            "completion": "word " * (i % 6) + "end",
+            "scores": {"long": float(rng.random() < i % 6 / 6)},
+        }
+        for i in range(60)
+    ]
+    report = evaluate_reward(standardised(), rows, binary=["long"], how=QUICK)
+    (error,) = report.diagnosis.calibration
+    assert (error.kind, error.n) == ("binary", 60)
+    assert np.isnan(report.diagnosis.accuracy.ratings[0].r2.value)
+    assert "train it sign_aware" in report.diagnosis.left_out["log-odds of long"]
+    assert "train it sign_aware" in write_page(report, tmp_path / "report.html").read_text()
+    plain = evaluate_reward(WORDS, rows, binary=["long"], how=QUICK)
+    assert "log-odds of long" not in plain.diagnosis.left_out
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path):
+    rows = [row | {"completion_a": row["completion_a"] + "\ud83d"} for row in pairs()]
+    path = write_page(evaluate_reward(WORDS, rows, how=QUICK), tmp_path / "report.html")
+    assert "word ?" in path.read_text(encoding="utf-8")
+
+
+def test_many_completions_of_one_prompt_are_sampled():
+    rows = [{"prompt": "p", "completion": f"{'word ' * (i % 9)}{i}", "scores": {"long": float(i)}} for i in range(400)]
+    scored = with_rated_pairs(score_rows(WORDS, rows), most=500)
+    assert len(scored.a) == len(set(zip(scored.a.tolist(), scored.b.tolist(), strict=True))) == 500
+    assert scored.a.max() > 300  # of all rows, not of the first
+    assert len(with_rated_pairs(score_rows(WORDS, rows[:20])).a) == 190
