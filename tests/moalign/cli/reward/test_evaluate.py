@@ -118,20 +118,37 @@ def test_inspect_as_json(moalign, heads):
 
 @pytest.fixture
 def probe(moalign, tiny_base, held_out, tmp_path):
-    rows = [json.loads(line) for line in held_out("for_probe.jsonl", 80, 3).read_text().splitlines()]
-    flags = [
-        {
-            "prompt": r["prompt"],
-            "completion": r["completion_a"],
-            "scores": {"safe": float("b" in r["completion_a"][:2])},
-        }
-        for r in rows
-    ]
-    path = tmp_path / "both.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *flags]))
+    pairs = held_out("for_probe.jsonl", 80, 3)
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    flags = tmp_path / "flags.jsonl"
+    flags.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "prompt": r["prompt"],
+                    "completion": r["completion_a"],
+                    "scores": {"safe": float("b" in r["completion_a"][:2])},
+                }
+            )
+            + "\n"
+            for r in rows
+        )
+    )
     out = tmp_path / "probe"
-    call = ("reward", "probe", "--model", tiny_base, "--train_data", path, "--output_dir", out, "--sign_aware", "safe")
-    assert moalign(*call)[0] == 0
+    call = (
+        "reward",
+        "probe",
+        "--model",
+        tiny_base,
+        "--train_data",
+        f"{pairs},{flags}",
+        "--output_dir",
+        out,
+        "--sign_aware",
+        "safe",
+    )
+    code, _, err = moalign(*call)
+    assert code == 0, err
     return out
 
 
