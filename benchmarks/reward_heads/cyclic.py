@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ MAX_LENGTH = 160
 KINDS = ("restaurant", "news", "story")
 WORDS = 25
 OBJECTIVE = "preference"
+# Draws of texts and pairs over which the scalar is averaged: what it makes of a circle is the noise of its pairs, another one in each.
+DRAWS = 5
 # A scalar that is no better than chance is within this of ½.
 BAND = 0.05
 
@@ -35,14 +38,17 @@ def _planted(context: Context, embedder: Embedder) -> list[Row]:
     size, train_pairs, test_pairs = (40, 300, 300) if context.quick else (200, 1500, 1000)
     texts = _texts(context, size)
     half = size // 2
-    train = _pairs([column[:half] for column in texts], train_pairs, seed=0)
-    test = _pairs([column[half:] for column in texts], test_pairs, seed=1)
+    scalars = []
+    for draw in range(DRAWS):
+        shuffled = [random.Random(draw).sample(column, size) for column in texts]
+        train = _pairs([column[:half] for column in shuffled], train_pairs, seed=2 * draw)
+        test = _pairs([column[half:] for column in shuffled], test_pairs, seed=2 * draw + 1)
+        scalar = fit_probe(embedder, train, ProbeConfig(objectives=(OBJECTIVE,), uncertainty=False))
+        scalars.append(pairwise_accuracy(scalar, test)[OBJECTIVE].accuracy)
+    bradley_terry = fmean(scalars)
     model = fit_preference_model(embedder, train, GeneralPreferenceConfig(blocks=2))
-    scalar = fit_probe(embedder, train, ProbeConfig(objectives=(OBJECTIVE,), uncertainty=False))
-    general, bradley_terry = (
-        model.accuracy(test)[OBJECTIVE].accuracy,
-        pairwise_accuracy(scalar, test)[OBJECTIVE].accuracy,
-    )
+    general = model.accuracy(test)[OBJECTIVE].accuracy
+    each = ", ".join(f"{value:.3f}" for value in scalars)
     what = (
         f"{test_pairs} planted pairs of held-out texts (restaurants < news < stories < restaurants), frozen embeddings"
     )
@@ -57,7 +63,7 @@ def _planted(context: Context, embedder: Embedder) -> list[Row]:
         ),
         Row(
             "cyclic.accuracy.bradley_terry",
-            f"scalar reward on the same embeddings; {what}",
+            f"scalar reward on the same embeddings, mean of {DRAWS} draws of texts and pairs ({each}); {what}",
             bradley_terry,
             bar=f"{0.5 - BAND:g} .. {0.5 + BAND:g}",
             holds=abs(bradley_terry - 0.5) <= BAND,

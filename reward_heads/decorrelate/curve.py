@@ -72,6 +72,10 @@ class Curve:
         for field in data:
             if field not in ("knots", "values"):
                 raise unknown_name("field of a curve", field, ("knots", "values"))
+        for field in ("knots", "values"):
+            found = data.get(field)
+            if not isinstance(found, list | tuple) or not all(type(value) in (int, float) for value in found):
+                raise InputError(f"field '{field}' of a curve must be a list of numbers, found {found!r}")
         return cls(tuple(data["knots"]), tuple(data["values"]))
 
     def _increasing(self) -> bool:

@@ -22,7 +22,7 @@ from reward_heads.decorrelate.length import Length
 from reward_heads.decorrelate.penalty import smallest_strength
 from reward_heads.decorrelate.rank_correlation import RankCorrelation, standard_error
 from reward_heads.decorrelate.report import DecorrelationReport, measure
-from reward_heads.decorrelate.texts import folds_of, read_texts, split_rows
+from reward_heads.decorrelate.texts import folds_of, read_texts, split_rows, usable_folds
 from reward_heads.model import TransformerReward
 
 _FOLDS = 5
@@ -69,7 +69,7 @@ def erase_length(
     bias = None if head.bias is None else head.bias.detach().double().cpu()
     level = (0.0 if bias is None else bias) - reward.offset.double()
     before = features @ weight.T + level
-    outside, u = _probe(features, z, folds_of(fitted.groups, _FOLDS, seed))
+    outside, u = _probe(features, z, usable_folds(folds_of(fitted.groups, _FOLDS, seed), _FOLDS))
     aim = max(0.0, threshold - margin * standard_error(len(z)))
     penalties = torch.tensor([_penalty(column, outside, z, aim) for column in before.T], dtype=torch.float64)
     # The mean score stays what it was: the mean of what is subtracted goes into the offset.
@@ -82,7 +82,10 @@ def erase_length(
         was = seen @ weight.T + level
         now = was - penalties * (seen @ u)[:, None] + shift
         both.append(measure(texts, was, now, length.log(texts.completions)))
-    return erased, DecorrelationReport(reward.objectives, LENGTH, threshold, aim, tuple(penalties.tolist()), *both)
+    corrected = (True,) * len(reward.objectives)
+    return erased, DecorrelationReport(
+        reward.objectives, LENGTH, threshold, aim, tuple(penalties.tolist()), corrected, *both
+    )
 
 
 def _probe(features: Tensor, z: Tensor, folds: Tensor) -> tuple[Tensor, Tensor]:

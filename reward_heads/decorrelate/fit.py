@@ -13,7 +13,7 @@ from reward_heads.decorrelate.length import Length
 from reward_heads.decorrelate.penalty import smallest_penalty, smallest_strength
 from reward_heads.decorrelate.rank_correlation import RankCorrelation, standard_error
 from reward_heads.decorrelate.report import DecorrelationReport, measure
-from reward_heads.decorrelate.texts import ComparedTexts, folds_of, read_texts, split_rows
+from reward_heads.decorrelate.texts import ComparedTexts, folds_of, read_texts, split_rows, usable_folds
 from reward_heads.text import Text
 from reward_heads.transforms import TransformedReward
 from reward_heads.vector_reward import VectorReward, score_checked
@@ -78,9 +78,10 @@ def fit_decorrelation(
         after = found(before, texts.prompts, texts.completions)
         both.append(measure(texts, before, after, found.regressor(before, texts.completions)))
     strengths = tuple(_strength(term, fitted, target) for term in found.terms)
+    corrected = tuple(_is_corrected(objective, target, only) for objective in found.objectives)
     name = LENGTH if isinstance(target, Length) else target
     aim = _aim(threshold, margin, len(scores))
-    return transformed, DecorrelationReport(found.objectives, name, threshold, aim, strengths, *both)
+    return transformed, DecorrelationReport(found.objectives, name, threshold, aim, strengths, corrected, *both)
 
 
 def decorrelation_of(
@@ -131,7 +132,7 @@ def decorrelation_of(
     terms: list[Curve | float] = []
     for name, column in zip(names, values.T, strict=True):
         known = ~(column.isnan() | z.isnan())
-        if name == target or (only is not None and name not in only):
+        if not _is_corrected(name, target, only):
             terms.append(0.0)
             continue
         _refuse(name, column[known], z[known], target)
@@ -145,6 +146,7 @@ def decorrelation_of(
 
 def _curve(scores: Tensor, z: Tensor, folds: Tensor, aim: float, knots: int) -> Curve | float:
     """The curve times the strength that is needed on rows which the curve has not seen."""
+    folds = usable_folds(folds, _FOLDS)
     outside = torch.empty_like(scores)
     for fold in range(_FOLDS):
         inside = folds != fold
@@ -158,6 +160,10 @@ def _curve(scores: Tensor, z: Tensor, folds: Tensor, aim: float, knots: int) -> 
         return 0.0
     curve = fit_curve(z, scores, knots)
     return curve.scaled(strength, shift=curve(z).mean().item())
+
+
+def _is_corrected(name: str, target: str | Length, only: Sequence[str] | None) -> bool:
+    return name != target and (only is None or name in only)
 
 
 def _aim(threshold: float, margin: float, n: int) -> float:

@@ -1,5 +1,6 @@
 """What a decorrelation achieved, on the texts that it was fitted on and on others, and what it cost."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from torch import Tensor
 from reward_heads.decorrelate.rank_correlation import spearman, standard_error
 from reward_heads.decorrelate.texts import ComparedTexts
 
+# A rank correlation of two texts is 1 or -1 whatever they are.
+_FEWEST = 3
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -16,7 +20,7 @@ class Measured:
 
     Args:
         n (`int`): texts.
-        before (`tuple[float, ...]`), after (`tuple[float, ...]`): Spearman's correlation with what is taken out.
+        before (`tuple[float, ...]`), after (`tuple[float, ...]`): Spearman's correlation with what is taken out; NaN where fewer than 3 texts have both.
         accuracy_before (`tuple[float, ...]`), accuracy_after (`tuple[float, ...]`): pairs ranked as labelled; NaN without labels.
         comparisons (`tuple[int, ...]`): labelled pairs.
     """
@@ -39,6 +43,7 @@ class DecorrelationReport:
         threshold (`float`): for the absolute correlation.
         aim (`float`): what was aimed at on the fitted texts; below the threshold, because other texts differ.
         strengths (`tuple[float, ...]`): K; the penalty λ, or by how much more is subtracted at the 90 % quantile of length than at the 10 % quantile; 0 = left as it was.
+        corrected (`tuple[bool, ...]`): K; whether it was to be corrected, be it by 0.
         fitted (`Measured`): on the texts that it was fitted on.
         held_out (`Measured`): on texts of other prompts.
     """
@@ -48,15 +53,14 @@ class DecorrelationReport:
     threshold: float
     aim: float
     strengths: tuple[float, ...]
+    corrected: tuple[bool, ...]
     fitted: Measured
     held_out: Measured
 
     @property
     def holds(self) -> bool:
-        """Whether every objective that is corrected stays within the threshold on held-out texts."""
-        changed = [
-            after for name, after in zip(self.objectives, self.held_out.after, strict=True) if name != self.against
-        ]
+        """Whether every objective that is corrected stays within the threshold on held-out texts; no where that can't be measured."""
+        changed = [after for after, meant in zip(self.held_out.after, self.corrected, strict=True) if meant]
         return all(abs(after) <= self.threshold for after in changed)
 
     def table(self) -> str:
@@ -88,7 +92,7 @@ def measure(texts: ComparedTexts, before: Tensor, after: Tensor, against: Tensor
         after (`Tensor`): `[N, K]`.
         against (`Tensor`): `[N]`, what was taken out.
     """
-    correlations = [tuple(spearman(column.double(), against) for column in scores.T) for scores in (before, after)]
+    correlations = [tuple(_correlation(column.double(), against) for column in scores.T) for scores in (before, after)]
     was, now = (texts.accuracy(scores.float()) for scores in (before, after))
     return Measured(
         n=len(against),
@@ -98,6 +102,11 @@ def measure(texts: ComparedTexts, before: Tensor, after: Tensor, against: Tensor
         accuracy_after=tuple(found.accuracy for found in now),
         comparisons=tuple(found.n for found in was),
     )
+
+
+def _correlation(scores: Tensor, against: Tensor) -> float:
+    known = ~(scores.isnan() | against.isnan())
+    return spearman(scores, against) if known.sum() >= _FEWEST else math.nan
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The distinct texts of labelled rows, and which of them the labels compare."""
 
+import math
 import random
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from frontier.errors import InputError
 from reward_heads.accuracy import Accuracy, agreement
 from reward_heads.examples import read_examples
 from reward_heads.text import Text, text_key
+
+# Ratings of one prompt are all compared with each other up to so many texts; of more, each with so many others: all pairs would grow with their square.
+_ALL_UP_TO = 50
+_PARTNERS = 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class ComparedTexts:
 
 
 def read_texts(rows: Iterable[Mapping[str, Any]], objectives: Sequence[str]) -> ComparedTexts:
-    """Rows of pairs and ratings, labelled or not; ratings of one prompt are compared with each other.
+    """Rows of pairs and ratings, labelled or not; ratings of one prompt are compared with each other (above 50 of them, each with 20 others drawn at random).
 
     Raises:
         InputError: a row is broken, or there is none.
@@ -59,21 +64,31 @@ def read_texts(rows: Iterable[Mapping[str, Any]], objectives: Sequence[str]) -> 
             groups.append(key[0])
         return at[key]
 
-    found: list[tuple[int, int, Sequence[float]]] = []
-    rated: dict[Hashable, list[tuple[int, Tensor]]] = {}
+    pairs: list[tuple[int, int]] = []
+    compared: list[Sequence[float]] = []
+    at_rating: list[int] = []
+    ratings: list[Sequence[float]] = []
+    rated: dict[Hashable, list[int]] = {}
     for example in examples:
         first = place(example.prompt, example.completion)
         if example.other is not None:
-            found.append((first, place(example.prompt, example.other), example.targets))
-        else:
-            rated.setdefault(groups[first], []).append((first, torch.tensor(example.targets, dtype=torch.float64)))
-    for group in rated.values():
-        for (i, left), (j, right) in combinations(group, 2):
-            found.append((i, j, ((left - right).sign() / 2 + 0.5).tolist()))
+            pairs.append((first, place(example.prompt, example.other)))
+            compared.append(example.targets)
+        elif not all(map(math.isnan, example.targets)):
+            rated.setdefault(groups[first], []).append(len(ratings))
+            at_rating.append(first)
+            ratings.append(example.targets)
     if not prompts:
         raise InputError("there are no rows to measure a decorrelation on")
-    labels = torch.tensor([targets for _, _, targets in found]).reshape(len(found), len(objectives))
-    return ComparedTexts(prompts, completions, groups, [a for a, _, _ in found], [b for _, b, _ in found], labels)
+    rng = random.Random(0)
+    drawn = [pair for group in rated.values() for pair in _comparisons(group, rng)]
+    i, j = torch.tensor(drawn, dtype=torch.int64).reshape(-1, 2).T
+    values = torch.tensor(ratings, dtype=torch.float64).reshape(-1, len(objectives))
+    difference = values[i] - values[j]
+    order = (difference.sign() / 2 + 0.5).where(~difference.isnan(), math.nan)
+    labels = torch.cat([torch.tensor(compared).reshape(-1, len(objectives)), order.float()])
+    pairs += [(at_rating[left], at_rating[right]) for left, right in drawn]
+    return ComparedTexts(prompts, completions, groups, [a for a, _ in pairs], [b for _, b in pairs], labels)
 
 
 def folds_of(groups: Sequence[Hashable], folds: int, seed: int) -> Tensor:
@@ -82,6 +97,11 @@ def folds_of(groups: Sequence[Hashable], folds: int, seed: int) -> Tensor:
     random.Random(seed).shuffle(order)
     fold = {group: index % folds for index, group in enumerate(order)}
     return torch.tensor([fold[group] for group in groups])
+
+
+def usable_folds(folds: Tensor, count: int) -> Tensor:
+    """The folds, or `[N]` others that part the rows one by one where all share a fold: with one group there is nothing else to part."""
+    return folds if len(folds.unique()) > 1 else torch.arange(len(folds)) % count
 
 
 def split_rows(rows: Iterable[Mapping[str, Any]], share: float, seed: int) -> tuple[list[Any], list[Any]]:
@@ -106,6 +126,17 @@ def split_rows(rows: Iterable[Mapping[str, Any]], share: float, seed: int) -> tu
     out = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
     fit = [row for row, key in zip(listed, keys, strict=True) if key not in out]
     return fit, [row for row, key in zip(listed, keys, strict=True) if key in out]
+
+
+def _comparisons(group: Sequence[int], rng: random.Random) -> list[tuple[int, int]]:
+    if len(group) <= _ALL_UP_TO:
+        return list(combinations(group, 2))
+    found = set()
+    for left in range(len(group)):
+        for other in rng.sample(range(len(group) - 1), _PARTNERS):
+            right = other + (other >= left)
+            found.add((min(left, right), max(left, right)))
+    return [(group[left], group[right]) for left, right in sorted(found)]
 
 
 def _with_labels(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@
     reward = model.as_reward(opponents={prompt: samples_of_the_reference_policy})  # a VectorReward: the win rate against them
     reward.save_pretrained("preference")
 
-The same model on features of any kind, here rock, paper and scissors (a Bradley-Terry model can't do better than ½):
+The same model on features of any kind, here rock, paper and scissors (a Bradley-Terry model gets at most two of the three orders right):
 
     >>> import torch
     >>> from reward_heads.general_preference import GeneralPreferenceConfig, fit_general_preference

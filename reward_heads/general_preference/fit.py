@@ -68,9 +68,11 @@ def fit_general_preference(
     network.standardise(torch.cat([pairs.a, pairs.b]))
     generator = torch.Generator().manual_seed(config.seed)
     order = _order(len(pairs.a), groups, generator)
-    count = int(config.held_out * len(order))
+    count = _held_out(order, groups, int(config.held_out * len(order)))
     held, train = pairs.take(order[:count]), pairs.take(order[count:])
-    _train(network, train, held if count else None, generator)
+    # Without a label there is nothing to judge by, and what is only held out is never learned.
+    judges = not held.labels.isnan().all() and not train.labels.isnan().all(dim=0).any()
+    _train(network, train if judges else pairs.take(order), held if judges else None, generator)
     return network.eval()
 
 
@@ -92,18 +94,32 @@ def pair_rows(
     Raises:
         InputError: a row is broken or a rating, or no objective is labelled.
     """
-    from reward_heads.examples import check_every_objective_is_labelled, labelled_objectives, read_examples
+    from reward_heads.examples import check_every_objective_is_labelled, labelled_objectives
 
     listed = list(rows)
     names = check_objectives(objectives) if objectives is not None else labelled_objectives(listed)
     if not names:
         raise InputError("pairs: no row has a label, so there is nothing to learn")
-    examples = read_examples(listed, names, what="pairs")
+    examples, labels = read_pairs(listed, names)
+    check_every_objective_is_labelled(examples, names, "pairs")
+    return examples, labels, tuple(names)
+
+
+def read_pairs(
+    rows: Iterable[Mapping[str, Any]], objectives: Sequence[str], *, ignore_others: bool = False
+) -> tuple[list[Any], Tensor]:
+    """Examples of pairs and their labels `[N, K]`; an objective may have none.
+
+    Raises:
+        InputError: a row is broken or a rating.
+    """
+    from reward_heads.examples import read_examples
+
+    examples = read_examples(rows, objectives, what="pairs", ignore_others=ignore_others)
     for number, example in enumerate(examples):
         if example.other is None:
             raise InputError(f"pairs, row {number}: is a rating, which compares nothing")
-    check_every_objective_is_labelled(examples, names, "pairs")
-    return examples, torch.tensor([example.targets for example in examples]), tuple(names)
+    return examples, torch.tensor([example.targets for example in examples]).reshape(-1, len(objectives))
 
 
 def _train(network: PreferenceNetwork, train: _Pairs, held: _Pairs | None, generator: torch.Generator) -> None:
@@ -141,6 +157,15 @@ def _order(n: int, groups: Sequence[Hashable] | None, generator: torch.Generator
     at = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     place = torch.randperm(len(at), generator=generator)[torch.tensor([at[group] for group in groups])]
     return (place + torch.rand(n, generator=generator)).argsort()
+
+
+def _held_out(order: Tensor, groups: Sequence[Hashable] | None, count: int) -> int:
+    """How many of the ordered rows to hold out: the first whole groups with at least `count` rows, but not all groups; rows stand alone where there are not two."""
+    if groups is None or not count:
+        return count
+    ordered = [groups[row] for row in order.tolist()]
+    ends = [row for row in range(1, len(ordered)) if ordered[row] != ordered[row - 1]]
+    return next((end for end in ends if end >= count), ends[-1]) if ends else count
 
 
 def _names(objectives: Sequence[str] | None, labels: Tensor) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from frontier.errors import InputError
 from reward_heads.accuracy import Accuracy, agreement
 from reward_heads.general_preference.config import GeneralPreferenceConfig
-from reward_heads.general_preference.fit import fit_general_preference, pair_rows
+from reward_heads.general_preference.fit import fit_general_preference, pair_rows, read_pairs
 from reward_heads.general_preference.network import OutputEmbedding, PreferenceNetwork
 from reward_heads.general_preference.skew import win_probability
 from reward_heads.text import Text, check_same_length, text_key
@@ -91,12 +91,14 @@ class GeneralPreferenceModel:
             return self.network.scales(self.source.embed_prompts(prompts))
 
     def accuracy(self, pairs: Iterable[Mapping[str, Any]]) -> dict[str, Accuracy]:
-        """How often it ranks labelled pairs as labelled, per objective; see `reward_heads.pairwise_accuracy`.
+        """How often it ranks labelled pairs as labelled, per objective, NaN without labels; see `reward_heads.pairwise_accuracy`.
 
         Raises:
-            InputError: a row is broken or a rating, or an objective has no label.
+            InputError: a row is broken or a rating, or there is none.
         """
-        examples, labels, _ = pair_rows(pairs, self.objectives)
+        examples, labels = read_pairs(pairs, self.objectives, ignore_others=True)
+        if not examples:
+            raise InputError("pairs has no rows")
         others = [example.other for example in examples]
         found = self.log_odds([e.prompt for e in examples], [e.completion for e in examples], others)
         return dict(zip(self.objectives, agreement(found, labels), strict=True))

@@ -136,6 +136,8 @@ class AsyncReward:
     def _vector(self, result: Any) -> Any:
         if result is None or isinstance(result, RemoteError):
             return [None] * len(self.objectives)
+        if hasattr(result, "tolist"):  # a tensor, an array, or a number of theirs
+            result = result.tolist()
         if isinstance(result, Mapping) or (isinstance(result, Sequence) and not isinstance(result, str)):
             return result
         if len(self.objectives) == 1:

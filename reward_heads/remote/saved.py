@@ -12,6 +12,7 @@ import torch
 
 from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
+from reward_heads.transforms import FILE_NAME as TRANSFORMS
 
 FILE_NAME = "remote.json"
 SCHEMA_VERSION = 1
@@ -46,10 +47,11 @@ class RemoteReward:
 
 
 def save_fields(folder: str | os.PathLike[str], kind: str, fields: Mapping[str, Any]) -> None:
-    """Write `remote.json` into a folder, whole or not at all; the folder is made where there is none."""
+    """Write `remote.json` into a folder, whole or not at all, and take away the transforms of an earlier reward; the folder is made where there is none."""
     content = {"schema_version": SCHEMA_VERSION, "kind": kind, **fields}
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     write_text(Path(folder) / FILE_NAME, text + "\n")
+    (Path(folder) / TRANSFORMS).unlink(missing_ok=True)
 
 
 def load_fields(folder: str | os.PathLike[str], kind: str, names: tuple[str, ...]) -> dict[str, Any]:

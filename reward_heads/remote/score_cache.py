@@ -43,6 +43,8 @@ class ScoreCache:
             except OSError as error:
                 raise InputError(f"{self.path}: cannot be made: {error.strerror or error}") from error
         with self._open() as connection:
+            # One process at a time: another must not find the table before its version.
+            connection.execute("BEGIN IMMEDIATE")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             if tables and (version != SCHEMA_VERSION or tables != ["scores"]):

@@ -47,9 +47,9 @@ def choice_of(answer: Any) -> dict[str, Any]:
 
 
 def has_log_probabilities(choice: dict[str, Any]) -> bool:
-    """Whether the endpoint gave them; many ignore the request."""
+    """Whether the endpoint gives them; many ignore the request. An empty list is that of an empty answer."""
     found = choice.get("logprobs")
-    return isinstance(found, dict) and isinstance(found.get("content"), list) and bool(found["content"])
+    return isinstance(found, dict) and isinstance(found.get("content"), list)
 
 
 def read_log_probabilities(choice: dict[str, Any], prompt: JudgePrompt, min_mass: float) -> Reading:

@@ -11,7 +11,7 @@ from reward_heads.rules.word_lists import Phrases, read_lines
 class BannedWords:
     """Minus the number of times that a banned word or phrase occurs: 0 is best.
 
-    Whole words only ("ass" is not in "class"), in lower case; an emoji is found anywhere.
+    Whole words only ("ass" is not in "class"), in lower case; an emoji is found anywhere, "a$$" only as it is written.
 
     Args:
         banned (`Collection[str]`): words or phrases.

@@ -10,7 +10,7 @@ from frontier.errors import InputError
 
 _LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+•]|\d+[.)])[ \t]+\S", re.MULTILINE)
 _END = re.compile(r"[.!?…。！？؟][\"'”’»)\]*_]*$")
-_QUESTION = re.compile(r"[?？؟][\"'”’»)\]*_]*(?:\s|$)")
+_QUESTION = re.compile(r"[?？؟][\"'”’»)\]*_]*(?:\s|$)|？")  # after ？ there is no space
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _TAG_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 

@@ -1,5 +1,6 @@
 """Which characters a completion is written in: a cheap guard against answers in another language or in noise."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,5 +50,6 @@ class ScriptShare:
 
 @lru_cache(maxsize=4096)
 def _script(letter: str) -> str:
-    name = unicodedata.name(letter, "").split(" ")
+    # At "-" too: ー, which lengthens vowels, is the KATAKANA-HIRAGANA PROLONGED SOUND MARK.
+    name = re.split("[ -]", unicodedata.name(letter, ""))
     return name[1] if name[0] in ("FULLWIDTH", "HALFWIDTH") and len(name) > 1 else name[0]

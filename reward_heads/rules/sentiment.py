@@ -14,7 +14,7 @@ from reward_heads.rules.word_lists import read_lines
 class Sentiment:
     """Mean valence of the words that a lexicon knows.
 
-    No grammar: "not good" counts as "good". Entries that are no word, such as ":-)", are looked for among the parts between white space, as they are written.
+    No grammar: "not good" counts as "good". Entries that are no word, such as ":-)" and ":p", are looked for among the parts between white space, as they are written.
 
     Args:
         lexicon (`Mapping[str, float]`): word to valence, positive = pleasant, in any unit (the scores are in it too).
@@ -34,9 +34,10 @@ class Sentiment:
         for word, value in self.lexicon.items():
             if not math.isfinite(value):
                 raise InputError(f"the valence of {word!r} must be finite, found {value}")
-        signs = {word: float(value) for word, value in self.lexicon.items() if not words(word)}
+        signs = {word: float(value) for word, value in self.lexicon.items() if not _is_word(word)}
+        valences = {word.lower().replace("’", "'"): float(value) for word, value in self.lexicon.items()}
         object.__setattr__(self, "_signs", signs)
-        object.__setattr__(self, "lexicon", {word.lower(): float(value) for word, value in self.lexicon.items()})
+        object.__setattr__(self, "lexicon", valences)
 
     def __call__(self, prompt: str, completion: str) -> float | None:
         """Mean valence of the known words and signs of `completion`."""
@@ -67,3 +68,7 @@ class Sentiment:
                 raise InputError(f"{path}:{number}: expected a token, a tab and a number, found {line[:60]!r}")
             lexicon[token.strip()] = value
         return cls(lexicon, neutral=neutral)
+
+
+def _is_word(entry: str) -> bool:
+    return words(entry) == [entry.lower().replace("’", "'")]

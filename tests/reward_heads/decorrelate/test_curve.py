@@ -87,3 +87,11 @@ def test_refuses_a_constant_and_an_unknown_field():
         fit_curve(torch.rand(5), torch.rand(5), knots=1)
     with pytest.raises(InputError, match="did you mean 'knots'"):
         Curve.from_json({"knot": [], "values": []})
+
+
+@pytest.mark.parametrize(
+    "data", [{"knots": [0, 1]}, {"knots": 3, "values": [1, 2]}, {"knots": [0, 1], "values": [1, "2"]}]
+)
+def test_refuses_json_that_is_no_curve(data):
+    with pytest.raises(InputError, match=r"field '(knots|values)' of a curve must be a list of numbers"):
+        Curve.from_json(data)

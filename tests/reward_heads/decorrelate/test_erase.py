@@ -81,3 +81,9 @@ def test_refuses_too_few_or_equal_texts(reward):
     same = [{"prompt": f"p{i}", "completion": "good cat"} for i in range(20)]
     with pytest.raises(InputError, match="length in words is the same in all 20 texts"):
         erase_length(reward, same, held_out=same)
+
+
+def test_texts_of_one_prompt(biased):
+    one = lambda seed: [{**row, "prompt": "ask me :"} for row in rows_of(300, seed)]  # noqa: E731
+    _, report = erase_length(biased, one(0), held_out=one(1))
+    assert abs(report.held_out.after[0]) < 0.3 < report.held_out.before[0]

@@ -171,3 +171,23 @@ def test_refuses_rows_that_are_broken():
         fit_decorrelation(WORDY, [], held_out=[])
     with pytest.raises(InputError, match="at least 2 prompts, found 1"):
         fit_decorrelation(WORDY, [{"prompt": "p", "completion": "a"}, {"prompt": "p", "completion": "b"}])
+
+
+def test_texts_of_one_prompt_are_decorrelated_too():
+    rows = [{**row, "prompt": "p"} for row in rows_of(2000)]
+    reward = FunctionReward({"long": lambda prompt, completion: len(completion.split()) / 30 + noise(completion, 1)})
+    _, report = fit_decorrelation(reward, rows, held_out=rows_of(2000, seed=1))
+    assert report.held_out.before[0] > 0.7
+    assert abs(report.held_out.after[0]) < 0.08
+    assert report.strengths[0] > 0
+
+
+def test_an_objective_whose_known_scores_share_one_prompt():
+    texts = ["w " * n for n in range(1, 401)]
+    scores = torch.tensor([[0.03 * n + noise(str(n), 5)] * 2 for n in range(1, 401)])
+    scores[::2, 1] = math.nan
+    groups = [n if n % 2 == 0 else "p" for n in range(400)]
+    found = decorrelation_of(scores, ["all", "some"], texts, groups=groups)
+    assert 0.0 not in found.terms
+    after = found(scores, texts, texts)[:, 1].double()
+    assert abs(spearman(after, Length()(texts))) < 0.1

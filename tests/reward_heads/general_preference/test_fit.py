@@ -5,7 +5,7 @@ import torch
 
 from frontier.errors import InputError
 from reward_heads.general_preference import GeneralPreferenceConfig, PreferenceNetwork, fit_general_preference
-from reward_heads.general_preference.fit import _order
+from reward_heads.general_preference.fit import _held_out, _order
 from reward_heads.probes import fit_heads
 
 
@@ -143,3 +143,34 @@ def test_pairs_of_a_group_are_held_out_together():
     assert [groups[row] for row in order.tolist()] == [groups[order[10 * g]] for g in range(7) for _ in range(10)]
     with pytest.raises(InputError, match="one for each of 3 pairs, found 2"):
         _order(3, ["a", "b"], generator)
+
+
+@pytest.mark.parametrize(
+    ("groups", "count", "expected"),
+    [
+        ("aaabbbccc", 3, 3),
+        ("aaabbbccc", 4, 6),  # b is held out whole
+        ("aaabbbccc", 8, 6),  # never all
+        ("aaaaaaabb", 1, 7),
+        ("aaaaaaaaa", 4, 4),  # one group: pairs stand alone
+        ("aaabbbccc", 0, 0),
+        (None, 4, 4),
+    ],
+)
+def test_whole_groups_are_held_out(groups, count, expected):
+    assert _held_out(torch.arange(9), groups, count) == expected
+
+
+@pytest.mark.parametrize("labelled", ["p", "q"])
+def test_a_part_that_can_not_judge_is_not_held_out(labelled):
+    # One of the two groups is held out and one has labels: either nothing could be judged or nothing learned.
+    a, b, labels = rock_paper_scissors(400, seed=0)
+    groups = ["p"] * 200 + ["q"] * 200
+    labels = labels.where(torch.tensor([group == labelled for group in groups]), math.nan)
+    found, whole = (
+        fit_general_preference(a, b, labels, GeneralPreferenceConfig(steps=40, held_out=share), groups=groups)
+        for share in (0.1, 0.0)
+    )
+    assert torch.equal(found.probability(a, b), whole.probability(a, b))
+    test_a, test_b, test_labels = rock_paper_scissors(400, seed=1)
+    assert accuracy(found.probability(test_a, test_b)[:, 0], test_labels) > 0.9

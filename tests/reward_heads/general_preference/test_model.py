@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -35,6 +36,19 @@ def test_learns_the_cycle(model, pairs):
     p = model.preference(["ask"] * 3, ["good", "bad", "cat"], ["bad", "cat", "good"])
     assert p.shape == (3, 1)
     assert (p < 0.1).all()
+
+
+def test_accuracy_of_rows_with_other_or_no_labels(model, pairs):
+    others = [{**row, "labels": {"other": 1.0}} for row in pairs[:4]]
+    found = model.accuracy([*pairs, *others])
+    assert found == model.accuracy(pairs)
+    without = model.accuracy(others)["round"]
+    assert without.n == 0
+    assert math.isnan(without.accuracy)
+    with pytest.raises(InputError, match="pairs, row 0: is a rating"):
+        model.accuracy([{"prompt": "p", "completion": "good", "scores": {"round": 1.0}}])
+    with pytest.raises(InputError, match="no rows"):
+        model.accuracy([])
 
 
 def test_swapped_is_exactly_one_minus(folder_model):

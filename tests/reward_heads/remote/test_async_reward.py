@@ -1,6 +1,7 @@
 import asyncio
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -148,3 +149,20 @@ def test_refuses_a_plain_function():
 def test_code_cannot_be_saved(tmp_path):
     with pytest.raises(InputError, match="AsyncReward can't be saved"):
         save_reward(AsyncReward("a", length), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (torch.tensor([1.0, 2.0]), ["a", "b"]),
+        (np.array([1.0, 2.0]), ["a", "b"]),
+        (torch.tensor([1.0]), ["a"]),
+        (torch.tensor(1.0), ["a"]),
+        (np.float64(1.0), ["a"]),
+    ],
+)
+def test_tensors_and_arrays(value, names):
+    async def function(prompt, completion):
+        return value
+
+    assert AsyncReward(names, function).score(["p"], ["c"]).tolist() == [[1.0, 2.0][: len(names)]]

@@ -308,3 +308,15 @@ def test_refuses_a_wrong_file(tmp_path, change, message):
 def test_refuses(wrong, message):
     with pytest.raises(InputError, match=message):
         PrincipleJudge(**{"principles": PRINCIPLES, "base_url": BASE, "model": "m", **wrong})
+
+
+@pytest.mark.parametrize("method", ["auto", "logprobs"])
+def test_one_empty_answer_changes_nothing_for_the_others(method):
+    empty = plain("", logprobs={"content": []}, finish_reason="length")
+    reward = judge(
+        Model(lambda question, body: empty if "is kind" in question else knows(question, body)), method=method
+    )
+    with pytest.warns(UserWarning, match=r"1 of 2 judgements are not known \(NaN\): cut off") as warned:
+        assert_close(reward.score(["p"], ["c"]), torch.tensor([[NAN, 0.75]]), equal_nan=True)
+    assert len(warned) == 1
+    assert reward.judge(["q"], ["c"])[0]["short"].method == "logprobs"

@@ -1,7 +1,10 @@
 import pytest
 
 from frontier.errors import InputError
+from reward_heads.decorrelate import Curve, Decorrelation, Length
 from reward_heads.remote import HTTPReward, PrincipleJudge, RemoteReward
+from reward_heads.saved import load_reward, save_reward
+from reward_heads.transforms import TransformedReward
 
 
 def test_returns_the_kind_that_was_saved(tmp_path):
@@ -26,3 +29,13 @@ def test_refuses_broken_files(tmp_path, text, message):
 def test_refuses_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match=r"remote\.json: cannot be read: No such file"):
         RemoteReward.from_pretrained(tmp_path)
+
+
+def test_transforms_of_an_earlier_reward_go_away(tmp_path):
+    raw = HTTPReward("http://host.test", ["a"])
+    save_reward(TransformedReward(raw, [Decorrelation(("a",), Length(), (Curve((0.0, 1.0), (0.0, 1.0)),))]), tmp_path)
+    assert isinstance(load_reward(tmp_path), TransformedReward)
+    (tmp_path / "notes.txt").write_text("mine")
+    raw.save_pretrained(tmp_path)
+    assert isinstance(load_reward(tmp_path), HTTPReward)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "remote.json"]

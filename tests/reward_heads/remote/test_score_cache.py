@@ -45,6 +45,34 @@ def test_threads(tmp_path, place):
     assert len(cache.get([f"{i}-{j}" for i in range(6) for j in range(5)])) == 30
 
 
+def test_made_by_two_at_once(tmp_path, monkeypatch):
+    failed, others = [], []
+
+    def other():
+        try:
+            ScoreCache(tmp_path / "scores").put({"b": 2.0})
+        except InputError as error:
+            failed.append(error)
+
+    class Slow(sqlite3.Connection):
+        """Lets another in just after the table was made."""
+
+        def execute(self, statement, *values):
+            found = super().execute(statement, *values)
+            if statement.startswith("CREATE") and not others:
+                others.append(threading.Thread(target=other))
+                others[0].start()
+                others[0].join(timeout=0.5)
+            return found
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: connect(*given, factory=Slow, **options))
+    cache = ScoreCache(tmp_path / "scores")
+    others[0].join()
+    assert not failed
+    assert cache.get(["b"]) == {"b": 2.0}
+
+
 def test_refuses_other_files(tmp_path):
     (tmp_path / "text").write_text("not a database " * 100)
     with pytest.raises(InputError, match=r"text: cannot be used as a cache of scores: file is not a database"):

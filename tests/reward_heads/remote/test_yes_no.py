@@ -137,5 +137,6 @@ def test_refuses_what_is_no_chat_completion(answer):
 
 def test_whether_there_are_log_probabilities():
     assert has_log_probabilities(choice(position("Yes", Yes=1.0)))
-    for without in (None, {}, {"content": None}, {"content": []}, {"tokens": ["Yes"], "token_logprobs": [-0.1]}):
+    assert has_log_probabilities(choice(text=""))  # an empty answer has no positions
+    for without in (None, {}, {"content": None}, {"tokens": ["Yes"], "token_logprobs": [-0.1]}):
         assert not has_log_probabilities({"message": {"content": "Yes"}, "logprobs": without})

@@ -10,6 +10,12 @@ def test_banned_words():
     assert str(rule("", "all is well")) == "0.0"
 
 
+def test_a_symbol_belongs_to_the_word():
+    rule = rules.BannedWords(["a$$"])
+    assert rule("", "a day, a cat") == 0.0
+    assert rule("", "You a$$!") == -1.0
+
+
 def test_from_file(tmp_path):
     (tmp_path / "list.txt").write_text("darn\n\n shut up \n", encoding="utf-8")
     assert rules.BannedWords.from_file(tmp_path / "list.txt")("", "darn! Shut up.") == -2.0

@@ -114,7 +114,15 @@ def test_ends_with_punctuation(text, score):
 
 @pytest.mark.parametrize(
     ("text", "score"),
-    [("Why? Because.", 1), ('He asked "why?"', 1), ("No.", 0), ("see example.com/?q=1", 0), ("真的？", 1), ("", 0)],
+    [
+        ("Why? Because.", 1),
+        ('He asked "why?"', 1),
+        ("No.", 0),
+        ("see example.com/?q=1", 0),
+        ("真的？", 1),
+        ("你好吗？我很好。", 1),
+        ("", 0),
+    ],
 )
 def test_asks_question(text, score):
     assert rules.asks_question("Why?", text) == score

@@ -15,3 +15,9 @@ def test_keyword_coverage():
 def test_refuses(keywords):
     with pytest.raises(InputError, match="keywords"):
         rules.KeywordCoverage(keywords)
+
+
+def test_symbols_belong_to_the_keyword():
+    rule = rules.KeywordCoverage(["C++", "C"])
+    assert rule("", "I like C.") == 0.5
+    assert rule("", "I like C++ and C.") == 1.0

@@ -20,6 +20,7 @@ def test_ascii_share():
         ("Hiragana", "ひらがな"),
         ("Arabic", "سلام"),
         ("Katakana", "ｶﾀｶﾅ"),
+        ("Katakana", "コーヒー"),
         ("Latin", "Ｆｕｌｌ"),
     ],
 )

@@ -55,6 +55,14 @@ def test_refuses(tmp_path):
         rules.Sentiment.from_file(tmp_path / "latin1.txt")
 
 
+def test_signs_with_a_letter_or_a_digit():
+    rule = rules.Sentiment({":p": 1.0, "<3": 2.0, "can’t": -1.0})
+    assert rule("", "well :p") == 1.0
+    assert rule("", "you <3 :p") == 1.5
+    assert rule("", "p 3") == 0.0
+    assert rule("", "can't") == rule("", "can’t") == -1.0
+
+
 @settings(deadline=None)
 @given(st.text(max_size=200))
 def test_stays_within_the_lexicon(text):

@@ -29,3 +29,17 @@ def test_refuses(entries, message):
 def test_lines_keep_their_numbers(tmp_path):
     (tmp_path / "list.txt").write_bytes("a\r\n\nb\u2028c\n".encode())
     assert [(number, line.strip()) for number, line in read_lines(tmp_path / "list.txt")] == [(1, "a"), (3, "b\u2028c")]
+
+
+def test_entries_with_symbols_are_looked_for_as_they_are():
+    phrases = Phrases.of("words", ["a$$", "C++", "f*ck", "s&m", "@Bob's", "cat"])
+    assert phrases.counts("A cat in class C, a bob, an f ck, s and m") == {("cat",): 1}
+    assert phrases.counts("A$$ c++, (C++) F*CK! S&M; to @bob’s; ba$$, C++11") == {
+        "a$$": 1,
+        "c++": 2,
+        "f*ck": 1,
+        "s&m": 1,
+        "@bob's": 1,
+    }
+    assert len(phrases) == 6
+    assert len(Phrases.of("words", ["C++"])) == 1
