@@ -13,7 +13,7 @@ from torch import Tensor
 
 from frontier.errors import InputError, unknown_name
 from moalign.policy import PreferenceLike, SteerablePolicy
-from moalign.training.pairs import completion_log_probs, tokenize_pairs
+from moalign.training.pairs import as_asked, completion_log_probs, tokenize_pairs
 from reward_heads import VectorReward
 from reward_heads.examples import Example, labelled_objectives, read_examples
 from reward_heads.text import Text, as_messages, text_key
@@ -210,9 +210,10 @@ def _read(
 def _preference(of: Mapping[str, PreferenceLike] | Callable[[str], PreferenceLike], user: str) -> PreferenceLike:
     if not isinstance(of, Mapping):
         return of(user)
-    if user not in of:
-        raise unknown_name("user in preference_of_user", user, map(str, of))
-    return of[user]
+    known = {str(name): preference for name, preference in of.items()}
+    if user not in known:
+        raise unknown_name("user in preference_of_user", user, known)
+    return known[user]
 
 
 @torch.no_grad()
@@ -226,8 +227,9 @@ def _differences(
 ) -> Tensor:
     """`[n]`: log-prob of a minus log-prob of b after these prompts, under `[n, K]` weights."""
     found = torch.zeros(len(examples), dtype=torch.float64)
-    ids = tokenize_pairs(policy, prompts, [e.completion for e in examples], [cast("Text", e.other) for e in examples])
-    told = policy.encode(prompts, weights)
+    a, b = [e.completion for e in examples], [cast("Text", e.other) for e in examples]
+    ids = tokenize_pairs(policy, prompts, a, b)
+    told = policy.encode([as_asked(*of) for of in zip(prompts, a, b, strict=True)], weights)
     heads = [head[: len(head) - pair.cut] for head, pair in zip(told, ids, strict=True)]
     order = sorted(range(len(ids)), key=lambda i: len(heads[i]) + max(len(ids[i].a), len(ids[i].b)))
     was_training = policy.model.training

@@ -10,6 +10,7 @@ from frontier.errors import InputError, unknown_name
 from frontier.objectives import check_objectives
 from moalign.preference import KINDS, Preference
 from reward_heads.gating import Gate
+from reward_heads.normalizer import Normalizer
 from reward_heads.text import Text, text_key
 
 STEPS = 1000
@@ -19,27 +20,37 @@ STEPS = 1000
 class PreferenceGate:
     """A source of [`Preference`]s: prompts in, one preference each out.
 
-    The gate's weights are of normalised rewards, as a policy's are. Preferences of the prompts asked for last are remembered. Safe to use from several threads; prompts that are not
-    remembered are embedded one call at a time.
+    A gate weighs rewards over the scale g of its own normalizer, a policy over the scale p of the one it was trained with. Weights w of $r_k / g_k$ are weights in proportion to
+    $w_k p_k / g_k$ of $r_k / p_k$, and those are the preference. Where the gate or the policy has no normalizer (its rewards were normalised already), w is taken as it is.
+
+    Preferences of the prompts asked for last are remembered. Safe to use from several threads; prompts that are not remembered are embedded one call at a time.
 
     Args:
         gate (`Gate`): with an embedder; its objectives must be those of the policy, in any order.
         objectives (`Iterable[str]`): the policy's.
         kind (`str`, *optional*, defaults to `"weights"`): what the policy is steered by: `"weights"`, or `"direction"`, for which the weights are scaled to length 1.
         max_entries (`int`, *optional*, defaults to 10000): how many prompts are remembered.
+        normalizer (`Normalizer`, *optional*): the policy's; `None` = it has none, and takes the gate's weights as they are.
 
     Raises:
-        InputError: the gate has other objectives or no embedder, or an unknown kind.
+        InputError: the gate or the normalizer has other objectives, the gate has no embedder, or an unknown kind.
 
     Example:
         ```python
-        gate = PreferenceGate.from_pretrained("gated", policy.objectives)
+        units = policy.normalizer and Normalizer.from_json(policy.normalizer)
+        gate = PreferenceGate.from_pretrained("gated", policy.objectives, normalizer=units)
         policy.generate(prompts, gate.preferences(prompts))
         ```
     """
 
     def __init__(
-        self, gate: Gate, objectives: Iterable[str], *, kind: str = "weights", max_entries: int = 10_000
+        self,
+        gate: Gate,
+        objectives: Iterable[str],
+        *,
+        kind: str = "weights",
+        max_entries: int = 10_000,
+        normalizer: Normalizer | None = None,
     ) -> None:
         self.objectives = check_objectives(objectives)
         check_same_objectives(gate.objectives, self.objectives)
@@ -50,6 +61,7 @@ class PreferenceGate:
         if max_entries < 1:
             raise InputError(f"max_entries must be at least 1, found {max_entries}")
         self.gate = gate
+        self._units = _units(gate, normalizer)
         self.kind = kind
         self.max_entries = max_entries
         self._known: OrderedDict[bytes, Preference] = OrderedDict()
@@ -63,6 +75,7 @@ class PreferenceGate:
         *,
         kind: str = "weights",
         device: str | None = None,
+        normalizer: Normalizer | None = None,
     ) -> "PreferenceGate":
         """Load the gate of a folder that `Gate.save_pretrained` or `GatedReward.save_pretrained` wrote; a reward beside it is not loaded.
 
@@ -71,18 +84,21 @@ class PreferenceGate:
             objectives (`Iterable[str]`): the policy's.
             kind (`str`, *optional*, defaults to `"weights"`): as in the constructor.
             device (`str`, *optional*): of the encoder, by default the CPU.
+            normalizer (`Normalizer`, *optional*): the policy's, as in the constructor.
 
         Raises:
             InputError: the folder is broken, its encoder is missing or another, or the objectives differ.
         """
-        return cls(Gate.from_pretrained(folder, device=device), objectives, kind=kind)
+        return cls(Gate.from_pretrained(folder, device=device), objectives, kind=kind, normalizer=normalizer)
 
     def preferences(self, prompts: Sequence[Text]) -> list[Preference]:
         """One preference per prompt, standard or conversational.
 
         Raises:
-            InputError: a prompt has the wrong form.
+            InputError: a prompt has the wrong form, or `prompts` is a single text.
         """
+        if isinstance(prompts, str):
+            raise InputError("prompts must be a list of texts, found one string: write [text]")
         keys = [_key(prompt) for prompt in prompts]
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
@@ -99,7 +115,7 @@ class PreferenceGate:
         return [found[key] for key in keys]
 
     def _preference(self, weights: Mapping[str, float]) -> Preference:
-        rounded = rounded_weights({name: weights[name] for name in self.objectives})
+        rounded = rounded_weights({name: weights[name] * self._units[name] for name in self.objectives})
         return Preference(rounded) if self.kind == "weights" else Preference.direction(rounded, normalize=True)
 
 
@@ -124,7 +140,7 @@ def rounded_weights(weights: Mapping[str, float], steps: int = STEPS) -> dict[st
     """Weights as multiples of `1 / steps` that sum to 1: rounded down, and what is missing given to those that lost most (largest remainders).
 
     Args:
-        weights (`Mapping[str, float]`): not negative, summing to about 1.
+        weights (`Mapping[str, float]`): not negative, not all 0; only their ratios count.
         steps (`int`, *optional*, defaults to 1000): how fine.
 
     Example:
@@ -138,6 +154,17 @@ def rounded_weights(weights: Mapping[str, float], steps: int = STEPS) -> dict[st
     for name in order[: steps - sum(counts.values())]:
         counts[name] += 1
     return {name: count / steps for name, count in counts.items()}
+
+
+def _units(gate: Gate, normalizer: Normalizer | None) -> dict[str, float]:
+    """Objective to what one unit of the policy's reward is in units of the gate's, over the largest such number."""
+    if normalizer is None:
+        return dict.fromkeys(gate.objectives, 1.0)
+    units = normalizer.select(gate.objectives)
+    if gate.normalizer is None:  # fitted on a NormalizedReward, whose units it doesn't know
+        return dict.fromkeys(gate.objectives, 1.0)
+    ratios = [p / g for p, g in zip(units.scale, gate.normalizer.scale, strict=True)]
+    return {name: ratio / max(ratios) for name, ratio in zip(gate.objectives, ratios, strict=True)}
 
 
 def _key(prompt: Text) -> bytes:

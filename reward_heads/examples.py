@@ -63,7 +63,7 @@ def read_examples(
     examples = []
     for number, row in enumerate(rows):
         where = f"{what}, row {number}"
-        field = "labels" if _kind(row, where) == "pair" else "scores"
+        field = "labels" if row_kind(row, where) == "pair" else "scores"
         texts = ("prompt", "completion_a", "completion_b") if field == "labels" else ("prompt", "completion")
         for name in texts:
             if not isinstance(row.get(name), str | list):
@@ -131,7 +131,8 @@ def _check_row(row: Any, where: str) -> None:
         raise InputError(f"{where}: must be a dictionary, found {row!r}")
 
 
-def _kind(row: Mapping[str, Any], where: str) -> str:
+def row_kind(row: Mapping[str, Any], where: str) -> str:
+    """`"pair"` or `"rating"`; arguments: a row, and how messages call it."""
     _check_row(row, where)
     kind = row.get("kind")
     if kind is not None:

@@ -94,11 +94,13 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
 
     def load_gate(policy: "SteerablePolicy") -> "PreferenceGate":
         from moalign.preference_gate import PreferenceGate
+        from reward_heads.normalizer import Normalizer
 
         assert config.gate is not None
         # On the CPU: a prompt or two per request, beside a device that is busy decoding.
         kind = policy.default_preference.kind
-        gate = PreferenceGate.from_pretrained(config.gate, policy.objectives, kind=kind, device="cpu")
+        units = None if policy.normalizer is None else Normalizer.from_json(policy.normalizer)
+        gate = PreferenceGate.from_pretrained(config.gate, policy.objectives, kind=kind, device="cpu", normalizer=units)
         gate.preferences(["Hello"])  # loads the encoder, which otherwise waits for the first request
         return gate
 

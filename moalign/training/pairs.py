@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -19,6 +19,7 @@ from frontier.errors import InputError
 from moalign.conditioning.base import Text
 from moalign.policy import SteerablePolicy
 from reward_heads import VectorReward
+from reward_heads.text import as_messages, is_conversational
 
 logger = logging.getLogger(__name__)
 COLUMNS = ("prompt", "completion_a", "completion_b", "labels")
@@ -203,10 +204,11 @@ def tokenize_pairs(
     Args:
         policy (`SteerablePolicy`): its tokenizer.
         prompts (`Sequence`): B texts or conversations.
-        a (`Sequence`): B completions in the same style. A text is followed by the end token, a conversation by what its chat template says.
+        a (`Sequence`): B completions. A text is followed by the end token, a conversation by what its chat template says.
         b (`Sequence`): the other ones.
         max_length (`int`, *optional*): sequences are cut after so many tokens.
     """
+    prompts = [as_asked(*of) for of in zip(prompts, a, b, strict=True)]
     heads = policy.encode(prompts)
     wholes: list[list[list[int]]] = []
     for completions in (a, b):
@@ -261,12 +263,17 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return tensors | {name: [row[name] for row in rows] for name in ("prompt", "ids")}
 
 
+def as_asked(prompt: Text, *completions: Text) -> Text:
+    """The prompt; as a user's message where a completion is conversational."""
+    return as_messages(prompt, "user") if any(map(is_conversational, completions)) else prompt
+
+
 def _whole(tokenizer: PreTrainedTokenizerBase, prompt: Text, completion: Text) -> tuple[str, bool]:
     """Prompt and completion as one text, and whether it is plain."""
-    if isinstance(prompt, str):
-        text, end = cast("str", completion), str(tokenizer.eos_token or "")
-        return prompt + text + ("" if text.endswith(end) else end), True
-    messages = [*prompt, *cast("list[dict[str, str]]", completion)]
+    if isinstance(prompt, str) and isinstance(completion, str):
+        end = str(tokenizer.eos_token or "")
+        return prompt + completion + ("" if completion.endswith(end) else end), True
+    messages = [*as_messages(prompt, "user"), *as_messages(completion, "assistant")]
     return str(tokenizer.apply_chat_template(messages, tokenize=False)), False
 
 

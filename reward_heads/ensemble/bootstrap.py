@@ -18,10 +18,10 @@ import numpy as np
 from frontier.errors import InputError, unknown_name
 from frontier.objectives import check_objectives
 from reward_heads.ensemble.shared_trunk import SEPARATOR
-from reward_heads.examples import labelled_objectives
+from reward_heads.examples import row_kind, labelled_objectives
 
 SAMPLINGS = ("bernoulli", "poisson", "none")
-_FIELDS = ("labels", "scores")
+_FIELDS = {"pair": "labels", "rating": "scores"}
 
 
 def expand_rows(
@@ -63,9 +63,13 @@ def expand_rows(
     seen = np.zeros((len(names), members), dtype=bool)
     expanded = []
     for number, (row, drawn) in enumerate(zip(rows, counts, strict=True)):
-        field = next((field for field in _FIELDS if isinstance(row.get(field), Mapping)), None)
-        if field is None:
-            raise InputError(f"rows, row {number}: needs 'labels' (a pair) or 'scores' (a rating) to expand")
+        field = _FIELDS[row_kind(row, f"rows, row {number}")]
+        if not isinstance(row.get(field), Mapping):
+            raise InputError(f"rows, row {number}: needs '{field}', a dictionary of objective to number, to expand")
+        margin = row.get("margin")
+        if isinstance(margin, Mapping):  # a single number counts for every member as it is
+            of_members = {f"{name}{SEPARATOR}{m + 1}": margin.get(name) for name in names for m in range(members)}
+            row = {**row, "margin": of_members}
         known = np.array([_is_known(row[field].get(name)) for name in names])
         seen |= known[:, None] & (drawn > 0)
         for copy in range(int(drawn.max()) if known.any() else 0):

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from reward_heads.normalizer import Normalizer
 from reward_heads.saved import load_reward, marker_of, save_reward
 from reward_heads.transforms import FILE_NAME as TRANSFORMS
 from reward_heads.transforms import fingerprint
+from reward_heads.vector_reward import VectorReward
 
 FILE_NAME = "ensemble.json"
 SCHEMA_VERSION = 1
@@ -33,16 +36,46 @@ def digest_of(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def replace_parts(folder: str | os.PathLike[str], beside: Path) -> None:
-    """Clear from an existing folder the subfolders that are about to be replaced, so that nothing of an earlier reward (its transforms) stays in them.
+def save_part(reward: VectorReward, beside: Path, stem: str) -> dict[str, str]:
+    """Save a reward into a subfolder that is named by its digest too, so that it never takes the place of another one; returns what [`load_part`] needs."""
+    draft = beside / stem
+    save_reward(reward, draft)
+    digest = digest_of(draft)
+    draft.rename(beside / f"{stem}-{digest[:8]}")
+    return {"folder": f"{stem}-{digest[:8]}", "digest": digest}
+
+
+def place_parts(folder: str | os.PathLike[str], beside: Path, marker: str) -> None:
+    """Move everything but the marker file into a folder that exists: until the marker follows, the folder is what it was.
 
     Args:
         folder (`str` or path): the target.
-        beside (`Path`): what is about to take its place, complete.
+        beside (`Path`): what is about to be placed there, complete.
+        marker (`str`): the name of the file that says which parts count.
     """
-    for part in beside.iterdir():
-        if part.is_dir() and (Path(folder) / part.name).is_dir():
-            shutil.rmtree(Path(folder) / part.name)
+    if Path(folder).exists():
+        for part in (path for path in beside.iterdir() if path.is_dir()):
+            there = Path(folder) / part.name  # from a save that was cut off, or the same part
+            for file in [path for path in there.rglob("*") if path.is_file()]:
+                if not (part / file.relative_to(there)).exists():
+                    file.unlink()  # a reward would read, say, transforms that were never its own
+        for file in sorted(path for path in beside.rglob("*") if path.is_file() and path != beside / marker):
+            target = Path(folder) / file.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+
+
+def remove_old_parts(folder: str | os.PathLike[str], stems: str, keep: Collection[str]) -> None:
+    """Remove the subfolders of earlier saves.
+
+    Args:
+        folder (`str` or path): complete, its marker file too.
+        stems (`str`): pattern of what the names of such subfolders begin with.
+        keep (`Collection[str]`): those that the marker file names.
+    """
+    for part in Path(folder).iterdir():
+        if part.is_dir() and part.name not in keep and re.fullmatch(f"({stems})-[0-9a-f]{{8}}", part.name):
+            shutil.rmtree(part)
 
 
 def save_ensemble(ensemble: EnsembleReward, folder: str | os.PathLike[str]) -> None:
@@ -51,9 +84,7 @@ def save_ensemble(ensemble: EnsembleReward, folder: str | os.PathLike[str]) -> N
     with replace_folder(folder) as beside:
         named = []
         for number, member in enumerate(members, start=1):
-            name = "trunk" if ensemble.trunk is not None else f"member-{number}"
-            save_reward(member, beside / name)
-            named.append({"folder": name, "digest": digest_of(beside / name)})
+            named.append(save_part(member, beside, "trunk" if ensemble.trunk is not None else f"member-{number}"))
         content = {
             "schema_version": SCHEMA_VERSION,
             "objectives": list(ensemble.objectives),
@@ -65,7 +96,8 @@ def save_ensemble(ensemble: EnsembleReward, folder: str | os.PathLike[str]) -> N
         }
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         (beside / FILE_NAME).write_text(text + "\n", encoding="utf-8")
-        replace_parts(folder, beside)
+        place_parts(folder, beside, FILE_NAME)
+    remove_old_parts(folder, r"trunk|member-\d+", [part["folder"] for part in named])
 
 
 def load_ensemble(

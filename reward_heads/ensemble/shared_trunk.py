@@ -7,6 +7,7 @@ from torch import Tensor
 
 from frontier.errors import InputError
 from frontier.objectives import check_objectives
+from reward_heads.cache import CachedReward
 from reward_heads.normalizer import Normalizer
 from reward_heads.text import Text
 from reward_heads.vector_reward import VectorReward, score_checked
@@ -67,7 +68,10 @@ class SharedTrunk:
     def member_scores(self, prompts: Sequence[Text], completions: Sequence[Text]) -> Tensor:
         """`[M, B, K]` float32; one call of the reward."""
         scores = score_checked(self.reward, prompts, completions)[:, self._columns].transpose(0, 1)
-        units: Normalizer | None = getattr(self.reward, "units", None)
+        scored = self.reward
+        while isinstance(scored, CachedReward):  # scores as its reward does, but has no units of its own
+            scored = scored.reward
+        units: Normalizer | None = getattr(scored, "units", None)
         if units is None:
             return scores
         units = units.select(self.reward.objectives)

@@ -147,9 +147,12 @@ def _report(
 ) -> GateReport:
     k, judging = len(gate.objectives), split.judging
     weights = gate.weights_of(x[judging])
+    least = torch.finfo(
+        weights.dtype
+    ).tiny  # a weight of 0 costs much where it was wanted, and not NaN where it was not
     log_weights = {
-        "gate": weights.log(),
-        "constant": constant.log().expand_as(weights),
+        "gate": weights.clamp_min(least).log(),
+        "constant": constant.clamp_min(least).log().expand_as(weights),
         "uniform": torch.full_like(weights, -math.log(k)),
     }
     losses = {name: _divergence(targets[judging], found) for name, found in log_weights.items()}

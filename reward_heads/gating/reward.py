@@ -83,7 +83,7 @@ class GatedReward:
         return parts if self.parts else parts.sum(dim=-1, keepdim=True)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the gate and, in the subfolder `reward`, the reward with its transforms; whole or not at all.
+        """Write the gate and, in a subfolder `reward-<digest>`, the reward with its transforms; whole or not at all.
 
         Raises:
             InputError: reward or embedder can't be saved.

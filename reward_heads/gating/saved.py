@@ -1,4 +1,4 @@
-"""A gate in a folder: `gate.json`, `gate.safetensors`, and the reward that it gates in `reward/` if that was saved with it."""
+"""A gate in a folder: `gate.json`, `gate.safetensors`, and the reward that it gates in `reward-<digest>/` if that was saved with it."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 from frontier.atomic import replace_folder
 from frontier.errors import InputError, unknown_name
 from frontier.objectives import check_objectives
-from reward_heads.ensemble.saved import digest_of, load_part, replace_parts
+from reward_heads.ensemble.saved import load_part, place_parts, remove_old_parts, save_part
 from reward_heads.gating.config import GateConfig
 from reward_heads.gating.gate import Gate
 from reward_heads.gating.network import GateNetwork
@@ -23,7 +23,6 @@ from reward_heads.gating.report import GateReport
 from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
 from reward_heads.probes.embedder import Embedder, TextEmbedder
-from reward_heads.saved import save_reward
 
 if TYPE_CHECKING:
     from reward_heads.gating.reward import GatedReward
@@ -75,13 +74,16 @@ def save_gate(gate: Gate, folder: str | os.PathLike[str], gated: "GatedReward | 
     }
     with replace_folder(folder) as beside:
         if gated is not None:
-            save_reward(gated.reward, beside / REWARD)
-            digest = digest_of(beside / REWARD)
-            content["reward"] = {"folder": REWARD, "digest": digest, "parts": gated.parts, "name": gated.name}
+            content["reward"] = {
+                **save_part(gated.reward, beside, REWARD),
+                "parts": gated.parts,
+                "name": gated.name,
+            }
         (beside / WEIGHTS).write_bytes(weights)
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         (beside / FILE_NAME).write_text(text + "\n", encoding="utf-8")
-        replace_parts(folder, beside)
+        place_parts(folder, beside, FILE_NAME)
+    remove_old_parts(folder, REWARD, [] if content["reward"] is None else [content["reward"]["folder"]])
 
 
 def read_gate(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -68,8 +68,9 @@ class Grouping:
         Raises:
             InputError: the user was not seen; names the nearest that was.
         """
+        user = str(user)
         if user not in self.users:
-            near = difflib.get_close_matches(str(user), self.users, n=1)
+            near = difflib.get_close_matches(user, self.users, n=1)
             suggestion = f", did you mean '{near[0]}'?" if near else ""
             raise InputError(
                 f"'{user}' is none of the {len(self.users)} users that the groups were found from{suggestion}"

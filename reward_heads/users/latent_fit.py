@@ -9,6 +9,7 @@ don't differ shrinks to nothing.
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -119,7 +120,8 @@ def fit_latent_texts(
     others = [example.other for example in examples if example.other is not None]
     a, b = embedder.embed(prompts * 2, [example.completion for example in examples] + others).chunk(2)
     users = [known.users[at] for at in known.user_of.tolist()]
-    return fit_latent_users(a, b, known.labels, users, config).with_embedder(embedder)
+    found = fit_latent_users(a, b, known.labels, users, config)
+    return replace(found, embedder=embedder, fitted_on=embedder.fingerprint)
 
 
 class _Model(nn.Module):

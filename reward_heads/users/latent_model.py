@@ -1,26 +1,31 @@
 """Users as Gaussian latents: the fitted model, what it says of a user, whether it has collapsed, whether it notices swapped labels, files."""
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from frontier.atomic import replace_folder, write_text
 from frontier.errors import InputError, unknown_name
 from frontier.objectives import check_objectives
-from reward_heads.examples import read_examples
+from reward_heads.examples import Example
 from reward_heads.probes.embedder import TextEmbedder
 from reward_heads.users.choose import Likelihood
 from reward_heads.users.latent_config import LatentConfig
 from reward_heads.users.latent_network import Gaussians, PairEncoder, Prior, infer
 from reward_heads.users.posterior import UserPosterior, check_answers
+from reward_heads.users.simplex_saved import read_weights
+from reward_heads.users.simplex_users import pairs_of
 
 FILE_NAME = "latent.json"
 WEIGHTS_NAME = "latent.safetensors"
@@ -87,9 +92,10 @@ class LatentUsers:
         precisions (`Tensor`): `[U, D, D]`.
         fit (`LatentFit`): how it went.
         embedder (`TextEmbedder`, *optional*): makes features of texts; what takes texts needs one.
+        fitted_on (`str`, *optional*): fingerprint of the embedder that made the features of the fit; no other is taken.
 
     Raises:
-        InputError: shapes don't fit, or a number is not finite.
+        InputError: shapes don't fit, a number is not finite, or the embedder is another one.
     """
 
     names: tuple[str, ...]
@@ -104,6 +110,7 @@ class LatentUsers:
     precisions: Tensor
     fit: LatentFit
     embedder: TextEmbedder | None = None
+    fitted_on: str | None = None
 
     def __post_init__(self) -> None:
         check_objectives(self.names)
@@ -117,6 +124,8 @@ class LatentUsers:
             raise InputError("prior_variance must be positive")
         if self.embedder is not None and self.embedder.width != self.weights.shape[1]:
             raise InputError(f"the embedder's width must be {self.weights.shape[1]}, found {self.embedder.width}")
+        if self.embedder is not None and self.fitted_on is not None and self.embedder.fingerprint != self.fitted_on:
+            raise InputError("it was fitted on the vectors of another embedder")
 
     # ---- one user
 
@@ -142,9 +151,8 @@ class LatentUsers:
         Raises:
             InputError: no embedder, a row is broken or a rating, or labels of several objectives.
         """
-        rows = list(pairs)
-        labels = torch.tensor([_label(row, number) for number, row in enumerate(rows)], dtype=torch.float64)
-        return self.posterior_of(self.differences(rows), labels)
+        examples, labels = pairs_of(pairs, None)
+        return self.posterior_of(self._differences(examples), labels)
 
     def of(self, user: str) -> UserPosterior:
         """What the fit found out about a user that was seen.
@@ -152,8 +160,9 @@ class LatentUsers:
         Raises:
             InputError: the user was not seen; names the nearest that was.
         """
+        user = str(user)
         if user not in self.users:
-            raise unknown_name("user", str(user), self.users)
+            raise unknown_name("user", user, self.users)
         at = self.users.index(user)
         return self._report(Gaussians(self.means, self.precisions), at, int(self.counts[at]))
 
@@ -167,17 +176,8 @@ class LatentUsers:
 
     def differences(self, pairs: Iterable[Mapping[str, Any]]) -> Tensor:
         """`[n, D]` float64: components of a minus those of b; see [`UserModel.differences`]."""
-        rows = [dict(row) | {"labels": {}} for row in pairs]
-        examples = read_examples(rows, (), what="pairs")
-        prompts = [example.prompt for example in examples]
-        others = [example.other for example in examples if example.other is not None]
-        if len(others) < len(examples):
-            raise InputError("pairs: a row is a rating, which compares nothing")
-        if not examples:
-            return torch.zeros(0, len(self.names), dtype=torch.float64)
-        features = self._embedder().embed(prompts * 2, [example.completion for example in examples] + others)
-        scores = self.components(features)
-        return scores[: len(examples)] - scores[len(examples) :]
+        rows = [{**row, "labels": {}} if isinstance(row, Mapping) else row for row in pairs]
+        return self._differences(pairs_of(rows, None)[0])
 
     def score(self, prompts: Any, completions: Any) -> Tensor:
         """`[B, D]` float32, the components of completions; see [`VectorReward.score`]."""
@@ -243,7 +243,8 @@ class LatentUsers:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `latent.json` and `latent.safetensors`, whole or not at all. The embedder is not saved, only its fingerprint."""
         with replace_folder(folder) as beside:
-            save_file({name: value.contiguous() for name, value in self._tensors().items()}, beside / WEIGHTS_NAME)
+            weights = save_tensors({name: value.contiguous() for name, value in self._tensors().items()})
+            (beside / WEIGHTS_NAME).write_bytes(weights)
             content = {
                 "schema_version": SCHEMA_VERSION,
                 "components": list(self.names),
@@ -251,7 +252,8 @@ class LatentUsers:
                 "refine": self.refine,
                 "active_units": self.active_units(),
                 "fit": _finite(asdict(self.fit)),
-                "embedder": None if self.embedder is None else self.embedder.fingerprint,
+                "embedder": self.embedder.fingerprint if self.embedder is not None else self.fitted_on,
+                "weights": hashlib.sha256(weights).hexdigest(),
             }
             write_text(beside / FILE_NAME, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -271,17 +273,30 @@ class LatentUsers:
             raise InputError(f"{folder} holds no latent users: it has no {FILE_NAME}")
         try:
             content = dict(json.loads(path.read_text(encoding="utf-8")))
-            return _read(content, load_file(Path(folder) / WEIGHTS_NAME), embedder)
+            return _read(content, path.with_name(WEIGHTS_NAME), embedder)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (OSError, TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (OSError, TypeError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
             raise InputError(f"{path}: not valid: {error}") from error
 
     def with_embedder(self, embedder: TextEmbedder) -> "LatentUsers":
-        """The same model, reading texts through this embedder."""
+        """The same model, reading texts through this embedder.
+
+        Raises:
+            InputError: it is not the one that the model was fitted on.
+        """
         return replace(self, embedder=embedder)
 
     # ---- private
+
+    def _differences(self, examples: Sequence[Example]) -> Tensor:
+        if not examples:
+            return torch.zeros(0, len(self.names), dtype=torch.float64)
+        prompts = [example.prompt for example in examples]
+        others = [example.other for example in examples if example.other is not None]
+        features = self._embedder().embed(prompts * 2, [example.completion for example in examples] + others)
+        scores = self.components(features)
+        return scores[: len(examples)] - scores[len(examples) :]
 
     def _infer(self, differences: Tensor, labels: Tensor, owner: Tensor, users: int) -> Gaussians:
         with torch.no_grad():
@@ -305,7 +320,7 @@ class LatentUsers:
 
 _TENSORS = ("weights", "prior_mean", "prior_variance", "counts", "means", "precisions")
 _NUMBERS = ("mean", "standard_error", "behind", "behind_error")
-_FIELDS = ("schema_version", "components", "users", "refine", "active_units", "fit", "embedder")
+_FIELDS = ("schema_version", "components", "users", "refine", "active_units", "fit", "embedder", "weights")
 
 
 def _standard_draws(width: int) -> Tensor:
@@ -326,21 +341,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _label(row: Mapping[str, Any], number: int) -> float:
-    labels = row.get("labels")
-    if not isinstance(labels, Mapping):
-        raise InputError(
-            f"pairs, row {number}, field 'labels': must be a dictionary of objective to number, found {labels!r}"
-        )
-    found = [value for value in labels.values() if value is not None]
-    if len(found) > 1:
-        raise InputError(
-            f"pairs, row {number}: labelled for {', '.join(labels)}, where one objective tells the user's preference"
-        )
-    return read_examples([{**row, "labels": {"preferred": found[0] if found else None}}], ("preferred",))[0].targets[0]
-
-
-def _read(content: dict[str, Any], tensors: dict[str, Tensor], embedder: TextEmbedder | None) -> LatentUsers:
+def _read(content: dict[str, Any], path: Path, embedder: TextEmbedder | None) -> LatentUsers:
     for name in content:
         if name not in _FIELDS:
             raise unknown_name("field", name, _FIELDS)
@@ -349,14 +350,13 @@ def _read(content: dict[str, Any], tensors: dict[str, Tensor], embedder: TextEmb
             raise InputError(f"field '{name}' is missing")
     if content["schema_version"] != SCHEMA_VERSION:
         raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}, found {content['schema_version']!r}")
-    if embedder is not None and content["embedder"] not in (None, embedder.fingerprint):
-        raise InputError("it was fitted on the vectors of another embedder")
+    tensors = load_tensors(read_weights(path, content["weights"]))
     fit = dict(content["fit"])
     wanted = {field.name for field in fields(LatentFit)}
     if set(fit) != wanted:
         raise InputError(f"field 'fit' needs {', '.join(sorted(wanted))}, found {', '.join(fit)}")
     fit["config"] = LatentConfig(**fit["config"])
-    fit["gain"] = None if fit["gain"] is None else tuple(map(float, fit["gain"]))
+    fit["gain"] = None if fit["gain"] is None else tuple(_number(value) for value in fit["gain"])
     fit["units"] = tuple(map(float, fit["units"]))
     fit["likelihood"] = tuple(_likelihood(row) for row in fit["likelihood"])
     state = {name.removeprefix("encoder."): value for name, value in tensors.items() if name.startswith("encoder.")}
@@ -373,9 +373,14 @@ def _read(content: dict[str, Any], tensors: dict[str, Tensor], embedder: TextEmb
         users=tuple(content["users"]),
         fit=LatentFit(**fit),
         embedder=embedder,
+        fitted_on=content["embedder"],
     )
 
 
 def _likelihood(row: Mapping[str, Any]) -> Likelihood:
-    numbers = [math.inf if row[name] is None else float(row[name]) for name in _NUMBERS]
-    return Likelihood(int(row["groups"]), int(row["left"]), *numbers)
+    return Likelihood(int(row["groups"]), int(row["left"]), *(_number(row[name]) for name in _NUMBERS))
+
+
+def _number(value: float | None) -> float:
+    """What [`_finite`] left of a number."""
+    return math.inf if value is None else float(value)

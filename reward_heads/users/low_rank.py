@@ -29,14 +29,16 @@ class LowRankUsers(SimplexUsers):
         bases (`Tensor`): `[d, B]` float64, V, nats per unit of each feature; only differences of scores mean something.
         likelihood (`tuple[Likelihood, ...]`): held-out log-likelihood by rank (its `groups`); empty if nothing was held out.
         embedder (`TextEmbedder`, *optional*): what reads texts.
+        fitted_on (`str`, *optional*): fingerprint of the embedder that made the features of the fit; no other is taken.
 
     Raises:
-        InputError: shapes don't fit.
+        InputError: shapes don't fit, or the embedder is another one.
     """
 
     bases: Tensor = field(default_factory=lambda: torch.empty(0, 0))
     likelihood: tuple[Likelihood, ...] = ()
     embedder: TextEmbedder | None = None
+    fitted_on: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,6 +46,8 @@ class LowRankUsers(SimplexUsers):
             raise InputError(f"bases must be finite and [d, {len(self.names)}], found {list(self.bases.shape)}")
         if self.embedder is not None and self.embedder.width != len(self.bases):
             raise InputError(f"the bases read {len(self.bases)} features, but the embedder gives {self.embedder.width}")
+        if self.embedder is not None and self.fitted_on is not None and self.embedder.fingerprint != self.fitted_on:
+            raise InputError("the bases were fitted on the vectors of another embedder")
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -75,7 +79,11 @@ class LowRankUsers(SimplexUsers):
         return self.bases @ posterior.mean
 
     def with_embedder(self, embedder: TextEmbedder) -> "LowRankUsers":
-        """The same model, reading texts through this embedder."""
+        """The same model, reading texts through this embedder.
+
+        Raises:
+            InputError: it is not the one that the model was fitted on.
+        """
         return replace(self, embedder=embedder)
 
     def table(self) -> str:
@@ -93,7 +101,7 @@ class LowRankUsers(SimplexUsers):
         """Write `low_rank.json` and `low_rank.safetensors`, whole or not at all. The embedder is not saved, only its fingerprint."""
         more = {
             "likelihood": [{name: str(value) for name, value in asdict(row).items()} for row in self.likelihood],
-            "embedder": None if self.embedder is None else self.embedder.fingerprint,
+            "embedder": self.embedder.fingerprint if self.embedder is not None else self.fitted_on,
         }
         write(folder, "bases", self, more, {"bases": self.bases})
 
@@ -109,8 +117,6 @@ class LowRankUsers(SimplexUsers):
             InputError: a file or field is missing, unknown or wrong, or the embedder is another one.
         """
         own, more, tensors = read(folder, "bases", ("likelihood", "embedder"), ("bases",))
-        if embedder is not None and more["embedder"] not in (None, embedder.fingerprint):
-            raise InputError(f"{folder}: the bases were fitted on the vectors of another embedder")
         wanted = {f.name for f in fields(Likelihood)}
         rows = []
         for row in more["likelihood"]:
@@ -120,7 +126,8 @@ class LowRankUsers(SimplexUsers):
                 )
             measured = {name: float(row[name]) for name in ("mean", "standard_error", "behind", "behind_error")}
             rows.append(Likelihood(int(row["groups"]), int(row["left"]), **measured))
-        return cls(**own, bases=tensors["bases"], likelihood=tuple(rows), embedder=embedder)
+        read_by = {"embedder": embedder, "fitted_on": more["embedder"]}
+        return cls(**own, bases=tensors["bases"], likelihood=tuple(rows), **read_by)
 
     def _embedder(self) -> TextEmbedder:
         if self.embedder is None:

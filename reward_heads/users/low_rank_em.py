@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reward_heads.users.observations import UserPairs
 from reward_heads.users.simplex import Population
-from reward_heads.users.simplex_posterior import Answers, Weighted, draw, log_normal, mode_of, systematic
+from reward_heads.users.simplex_posterior import CHUNK, Weighted, draw_all, log_normal, systematic
 
 MEAN_SPREAD = 3.0  # standard deviation of the weak prior on m
 INNER, STILL = 50, 1e-4  # sweeps on the same draws; the change of m and S that ends them
@@ -28,7 +28,6 @@ KEPT = 32  # draws per user that the bases are fitted to
 BASE_STEPS = 6  # quasi-Newton steps of the bases in a round
 SETTLED = 1e-5  # nats per pair that a round has to gain
 LEAST_RIDGE, MOST_RIDGE = 1e-5, 1e4
-CHUNK = 4_000_000  # numbers held at once, users times draws times pairs
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ def fit_population(
     population, evidence = replace(start, users=None), []
     pull = ridge or 1.0
     for _ in range(rounds if start.size else 0):
-        answers = Answers.of(x @ bases, labels, owner, len(seen))
-        found = draw_all(population, answers, base)
+        differences = x @ bases
+        found = draw_all(population, differences, labels, owner, base)
         population, value = _update(population, start, found)
         evidence.append(value)
         settled = len(evidence) > 1 and abs(evidence[-1] - evidence[-2]) < SETTLED * len(rows)
@@ -94,29 +93,10 @@ def fit_population(
                 pull = ridge or learned_ridge(x, owner, tastes, bases, anchor, pull)
                 bases = _fit_bases(x, labels, owner, tastes, bases, anchor, pull)
             else:
-                population = _rescaled(population, answers, tastes)
+                population = _rescaled(population, differences, labels, owner, tastes)
         if settled:
             break
     return Fitted(replace(population, users=len(seen)), bases, tuple(evidence))
-
-
-def draw_all(population: Population, answers: Answers, base: Tensor) -> Weighted:
-    """[`draw`] for many users, as many at once as fit in memory; users with about as many pairs go together."""
-    counts = answers.known.sum(dim=1)
-    order, parts, start = counts.argsort(stable=True), [], 0
-    while start < len(order):
-        most, size = float(counts[order[-1]]), 1
-        while start + size < len(order):
-            most = float(counts[order[start + size]])
-            if (size + 1) * base.shape[1] * max(most, 1.0) > CHUNK:
-                break
-            size += 1
-        index = order[start : start + size]
-        few = answers.rows(index)
-        parts.append(draw(population, few, mode_of(population, few), base[index]))
-        start += size
-    back = order.argsort()
-    return Weighted(*(torch.cat(values)[back] for values in zip(*parts, strict=True)))
 
 
 def _update(population: Population, centre: Population, found: Weighted) -> tuple[Population, float]:
@@ -146,16 +126,14 @@ def _update(population: Population, centre: Population, found: Weighted) -> tupl
     return population, evidence or 0.0
 
 
-def _rescaled(population: Population, answers: Answers, tastes: Tensor) -> Population:
+def _rescaled(population: Population, differences: Tensor, labels: Tensor, owner: Tensor, tastes: Tensor) -> Population:
     """One Newton step of the log of the temperature that all share, given draws of the users' tastes."""
     slope = curvature = 0.0
-    size = max(1, CHUNK // max(1, tastes.shape[1] * answers.labels.shape[1]))
-    for start in range(0, len(tastes), size):
-        rows = slice(start, start + size)
-        margins = tastes[rows] @ answers.differences[rows].transpose(1, 2)
-        chance, known = torch.sigmoid(margins), answers.known[rows, None]
-        slope += float((known * (answers.labels[rows, None] - chance) * margins).sum())
-        curvature += float((known * chance * (1 - chance) * margins.square()).sum())
+    for rows in torch.arange(len(labels)).split(max(1, CHUNK // tastes[0].numel())):
+        margins = torch.einsum("nb,nrb->nr", differences[rows], tastes[owner[rows]])
+        chance = torch.sigmoid(margins)
+        slope += float(((labels[rows, None] - chance) * margins).sum())
+        curvature += float((chance * (1 - chance) * margins.square()).sum())
     step = slope / curvature if curvature > 0 else 0.0
     assert population.log_temperature is not None
     return replace(population, log_temperature=population.log_temperature + max(-1.0, min(1.0, step)))

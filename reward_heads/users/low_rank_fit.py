@@ -14,11 +14,11 @@ from reward_heads.users.em import pair_log_likelihood
 from reward_heads.users.linear import LinearScorer
 from reward_heads.users.low_rank import LowRankUsers
 from reward_heads.users.low_rank_config import LowRankConfig
-from reward_heads.users.low_rank_em import Fitted, draw_all, fit_population, learned_ridge
+from reward_heads.users.low_rank_em import Fitted, fit_population, learned_ridge
 from reward_heads.users.low_rank_start import first_guess
 from reward_heads.users.observations import UserPairs, read_user_pairs
 from reward_heads.users.simplex import Population, contrasts
-from reward_heads.users.simplex_posterior import Answers
+from reward_heads.users.simplex_posterior import draw_all
 from reward_heads.users.simplex_users import seen_users
 
 RIDGE_STEPS = 8
@@ -93,7 +93,7 @@ def fit_low_rank_texts(
     a, b = embedder.embed(prompts * 2, [example.completion for example in examples] + others).chunk(2)
     users = [known.users[at] for at in known.user_of.tolist()]
     found = fit_low_rank_users(a, b, known.labels, users, config)
-    return LowRankUsers(**{**vars(found), "objective": name, "embedder": embedder})
+    return LowRankUsers(**{**vars(found), "objective": name, "embedder": embedder, "fitted_on": embedder.fingerprint})
 
 
 def _choose(scorer: LinearScorer, pairs: UserPairs, config: LowRankConfig) -> tuple[tuple, int]:
@@ -143,10 +143,9 @@ def _predicted(
     if not found.population.size:
         return pair_log_likelihood(scores[held], pairs.labels[held])[:, 0]
     users = len(pairs.users)
-    answers = Answers.of(scores[train], pairs.labels[train], pairs.user_of[train], users)
     generator = torch.Generator().manual_seed(config.seed + 1)
     base = torch.randn(users, config.draws, found.population.size, generator=generator, dtype=torch.float64)
-    draws = draw_all(found.population, answers, base)
+    draws = draw_all(found.population, scores[train], pairs.labels[train], pairs.user_of[train], base)
     tastes, share = found.population.tastes(draws.theta), draws.share.log()
     owner, labels = pairs.user_of[held], pairs.labels[held]
     margins = torch.einsum("nsb,nb->ns", tastes[owner], scores[held])

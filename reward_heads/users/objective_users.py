@@ -49,7 +49,7 @@ class ObjectiveUsers(SimplexUsers):
 
     def differences(self, pairs: Iterable[Mapping[str, Any]]) -> Tensor:
         """See [`UserModel.differences`]."""
-        return self._read(pairs)[0]
+        return check_differences(self._read(pairs)[0], self.names)
 
     def posterior(self, pairs: Iterable[Mapping[str, Any]]) -> UserPosterior:
         """See [`UserModel.posterior`]."""
@@ -87,7 +87,7 @@ class ObjectiveUsers(SimplexUsers):
         others = [example.other for example in examples if example.other is not None]
         scores = score_checked(self.reward, prompts * 2, [example.completion for example in examples] + others)
         a, b = scores.double().chunk(2)
-        return check_differences(a - b, self.names), labels
+        return a - b, labels
 
 
 def fit_objective_users(
@@ -111,7 +111,7 @@ def fit_objective_users(
         config (`LowRankConfig`, *optional*): temperature, rounds, draws, samples and seed; the rank is K.
 
     Raises:
-        InputError: shapes differ, a score is missing or not finite, there is a single user or objective, or nothing ever differs.
+        InputError: shapes differ, a score of a pair that counts is missing or not finite, there is a single user or objective, or nothing ever differs.
     """
     config, names = config or LowRankConfig(), check_objectives(objectives)
     if scores_a.shape != scores_b.shape or scores_a.shape != (len(users), len(names)):
@@ -121,7 +121,9 @@ def fit_objective_users(
     if len(names) < 2:
         raise InputError(f"weights are of at least two objectives, found only '{names[0]}'")
     pairs, kept = UserPairs.of(users, labels)
-    x = check_differences(scores_a.detach().cpu().double() - scores_b.detach().cpu().double(), names)[kept]
+    differences = scores_a.detach().cpu().double() - scores_b.detach().cpu().double()
+    left_out = torch.ones(len(differences), dtype=torch.bool).index_fill(0, kept, False)
+    x = check_differences(differences.masked_fill(left_out[:, None], 0.0), names)[kept]
     for k, name in enumerate(names):
         if not x[:, k].any():
             raise InputError(
@@ -168,7 +170,9 @@ def fit_objective_texts(
 def _start(names: tuple[str, ...], x: Tensor, temperature: str) -> Population:
     """Equal weights, and the temperature at which pairs differ by about a nat."""
     shared = temperature == "shared"
-    log_temperature = -math.log(float(x.mean(dim=1).square().mean().sqrt().clamp(min=1e-12)))
+    # Not the mean of the differences: those of opposed objectives cancel.
+    size_of_pairs = float(x.square().sum(dim=1).mean().sqrt().clamp(min=1e-12)) / len(names)
+    log_temperature = -math.log(size_of_pairs)
     size = len(names) - shared
     mean, spread = torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64)
     if not shared:

@@ -45,7 +45,7 @@ class UserPairs:
 
     @classmethod
     def of(cls, users: Sequence[Any], labels: Tensor) -> "tuple[UserPairs, Tensor]":
-        """From one user (`None` = unknown) and one label (NaN = missing) per pair.
+        """From one user (`None` or NaN = unknown) and one label (NaN = missing) per pair.
 
         Returns:
             the pairs that have both, and their positions `[N]` among those given; how many were left out is logged.
@@ -56,14 +56,19 @@ class UserPairs:
         values = labels.detach().to("cpu", torch.float64)
         if values.dim() != 1 or len(users) != len(values):
             raise InputError(f"one user per label: found {len(users)} users and labels {list(values.shape)}")
-        names = tuple(dict.fromkeys(str(user) for user in users if user is not None))
+        # Numbers of a tensor or an array would be called by their types, "tensor(3)".
+        given = users.tolist() if hasattr(users, "tolist") else list(users)
+        named = [
+            None if user is None or user != user else str(user) for user in given
+        ]  # NaN: what pandas makes of None
+        names = tuple(dict.fromkeys(name for name in named if name is not None))
         at = {name: index for index, name in enumerate(names)}
-        known = torch.tensor([user is not None for user in users], dtype=torch.bool)
+        known = torch.tensor([name is not None for name in named], dtype=torch.bool)
         rows = (known & ~values.isnan()).nonzero().squeeze(1)
         for what, lacking in (("user", ~known), ("label", values.isnan())):
             if lacking.any():
                 logger.warning("%d of %d pairs have no %s and are left out", int(lacking.sum()), len(values), what)
-        user_of = torch.tensor([at[str(users[row])] for row in rows.tolist()], dtype=torch.long)
+        user_of = torch.tensor([at[str(named[row])] for row in rows.tolist()], dtype=torch.long)
         return cls(names, user_of, values[rows]), rows
 
     def __len__(self) -> int:

@@ -169,10 +169,12 @@ def check_answers(differences: Tensor, labels: Tensor, names: tuple[str, ...]) -
         InputError: shapes don't fit, a label is outside [0, 1], or a number is not finite.
     """
     values = labels.detach().to("cpu", torch.float64)
-    delta = check_differences(differences, names)
-    if values.shape != (len(delta),):
-        raise InputError(f"labels must be [{len(delta)}], one for each pair, found {list(values.shape)}")
+    if values.shape != differences.shape[:1]:
+        raise InputError(f"labels must be {list(differences.shape[:1])}, one for each pair, found {list(values.shape)}")
     known = ~values.isnan()
+    if differences.dim() == 2:  # what is not labelled need not be known
+        differences = differences.masked_fill(~known.to(differences.device)[:, None], 0.0)
+    delta = check_differences(differences, names)
     if not ((values[known] >= 0) & (values[known] <= 1)).all():
         wrong = next(value for value in values[known].tolist() if not (math.isfinite(value) and 0 <= value <= 1))
         raise InputError(f"labels must be the probability in [0, 1] that a is better, found {wrong}")

@@ -4,7 +4,8 @@ With $p_s$ the probability of an answer by draw s of the posterior, an answer is
 answer, less what would be unsure even if the taste were known ([BALD, Houlsby et al., 2011](https://huggingface.co/papers/1112.5745)). It is at most $\log 2$ nats for two answers.
 
 Where a user may say "can't tell", answers follow [Rao & Kupper, 1967](https://doi.org/10.1080/01621459.1967.10482901): with $\Delta$ the log-odds and an indifference of $\theta$ nats,
-$P(a) = \sigma(\Delta - \theta)$, $P(b) = \sigma(-\Delta - \theta)$, and what is left is a tie; below about $\theta$ nats ties are the likeliest answer.
+$P(a) = \sigma(\Delta - \theta)$, $P(b) = \sigma(-\Delta - \theta)$, and what is left is a tie. Ties are the likeliest answer to close pairs only where
+$\theta > \log 2$: of equals, $1 - 2\sigma(-\theta)$ are ties.
 """
 
 from collections.abc import Sequence

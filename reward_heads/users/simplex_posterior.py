@@ -17,6 +17,7 @@ from reward_heads.users.simplex import Population
 
 NEWTON_STEPS = 40
 WIDE = 2.0  # the second Gaussian's standard deviations over the first one's
+CHUNK = 4_000_000  # numbers held at once, users times draws times pairs
 SHARES = (0.5, 0.25, 0.25)  # of draws around the mode, wider around it, and from the population
 
 
@@ -47,17 +48,14 @@ class Answers(NamedTuple):
         answers[at], known[at] = labels.double()[order], 1.0
         return cls(padded, answers, known)
 
-    def rows(self, index: Tensor) -> "Answers":
-        """Those of some users, without padding that none of them needs."""
-        longest = int(self.known[index].sum(dim=1).max()) if len(index) else 0
-        return Answers(*(values[index][:, :longest] for values in self))
-
     def log_likelihood(self, tastes: Tensor) -> Tensor:
         """`[H, S, B]` tastes to `[H, S]` nats: each user's pairs by S tastes of his."""
-        margins = tastes @ self.differences.transpose(1, 2)
         liked = torch.einsum("hn,hnb->hb", self.labels * self.known, self.differences)
         padding = (1 - self.known).sum(dim=1, keepdim=True) * math.log(2)  # softplus(0), where differences are 0
-        return torch.einsum("hsb,hb->hs", tastes, liked) - F.softplus(margins).sum(dim=2) + padding
+        total = torch.einsum("hsb,hb->hs", tastes, liked) + padding
+        for some in self.differences.split(max(1, CHUNK // max(1, total.numel())), dim=1):
+            total = total - F.softplus(tastes @ some.transpose(1, 2)).sum(dim=2)
+        return total
 
 
 class Proposal(NamedTuple):
@@ -150,6 +148,32 @@ def draw(population: Population, answers: Answers, proposal: Proposal, base: Ten
     ).logsumexp(dim=0)
     likelihood = answers.log_likelihood(population.tastes(theta))
     return Weighted(theta, likelihood, density, likelihood + prior - density)
+
+
+def draw_all(population: Population, differences: Tensor, labels: Tensor, user_of: Tensor, base: Tensor) -> Weighted:
+    """[`draw`] for many users, as many at once as fit in memory; users with about as many pairs go together, so that little is padded.
+
+    Args:
+        population (`Population`): the prior.
+        differences (`Tensor`): `[N, B]`, of all users' pairs.
+        labels (`Tensor`): `[N]`.
+        user_of (`Tensor`): `[N]` int64, 0 to H - 1.
+        base (`Tensor`): `[H, S, P]` standard normal numbers.
+    """
+    counts = torch.bincount(user_of, minlength=len(base))
+    order, parts, start = counts.argsort(stable=True), [], 0
+    rank = order.argsort()
+    rows, ends = rank[user_of].argsort(stable=True), [0, *counts[order].cumsum(0).tolist()]
+    few_first = counts[order].tolist()
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * base.shape[1] * max(few_first[end], 1) <= CHUNK:
+            end += 1
+        mine = rows[ends[start] : ends[end]]
+        few = Answers.of(differences[mine], labels[mine], rank[user_of[mine]] - start, end - start)
+        parts.append(draw(population, few, mode_of(population, few), base[order[start:end]]))
+        start = end
+    return Weighted(*(torch.cat(values)[rank] for values in zip(*parts, strict=True)))
 
 
 def refitted(draws: Weighted) -> Proposal:

@@ -1,5 +1,6 @@
 """Save models of users with weights on a simplex: `low_rank.json` and `low_rank.safetensors`, whole or not at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -8,7 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from frontier.atomic import replace_folder
@@ -23,7 +25,7 @@ KINDS = {"bases": "LowRankUsers", "objectives": "ObjectiveUsers"}
 
 _FIELDS = (
     *("schema_version", "kind", "names", "objective", "log_temperature", "population_users", "draws", "seed", "users"),
-    "more",
+    *("more", "weights"),
 )
 _TENSORS = ("mean", "covariance", "counts", "means", "intervals")
 
@@ -45,6 +47,9 @@ def write(
         tensors (`Mapping[str, Tensor]`): and its tensors.
     """
     prior, seen = model.prior, model.seen
+    own = {"mean": prior.mean, "covariance": prior.covariance, "counts": seen.counts, "means": seen.means}
+    every = {**own, "intervals": seen.intervals, **tensors}
+    weights = save_tensors({name: value.contiguous() for name, value in every.items()})
     content = {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
@@ -56,11 +61,10 @@ def write(
         "seed": model.seed,
         "users": list(seen.names),
         "more": dict(more),
+        "weights": hashlib.sha256(weights).hexdigest(),
     }
-    own = {"mean": prior.mean, "covariance": prior.covariance, "counts": seen.counts, "means": seen.means}
-    every = {**own, "intervals": seen.intervals, **tensors}
     with replace_folder(folder) as beside:
-        save_file({name: value.contiguous() for name, value in every.items()}, beside / WEIGHTS_NAME)
+        (beside / WEIGHTS_NAME).write_bytes(weights)
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         (beside / FILE_NAME).write_text(text + "\n", encoding="utf-8")
 
@@ -88,7 +92,7 @@ def read(
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _check(content, kind, more)
-        found = load_file(path.with_name(WEIGHTS_NAME))
+        found = load_tensors(read_weights(path.with_name(WEIGHTS_NAME), content["weights"]))
         _names(found, (*_TENSORS, *tensors), "tensor")
         for name, values in found.items():
             if not values.isfinite().all():
@@ -103,6 +107,18 @@ def read(
         raise InputError(f"{path}: {error}") from error
     except (OSError, TypeError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(f"{path}: not what save_pretrained writes: {type(error).__name__}: {error}") from error
+
+
+def read_weights(path: Path, digest: str) -> bytes:
+    """A file of tensors, once it is the one that the JSON beside it was saved with.
+
+    Raises:
+        InputError: it is another one, of a save that was cut off.
+    """
+    weights = path.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != digest:
+        raise InputError(f"{path.name} is not the one that was saved with it: save again")
+    return weights
 
 
 def _check(content: Any, kind: str, more: tuple[str, ...]) -> None:

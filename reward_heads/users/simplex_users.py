@@ -52,8 +52,9 @@ class SeenUsers:
         Raises:
             InputError: the user was not seen; names the nearest that was.
         """
+        user = str(user)
         if user not in self.names:
-            near = difflib.get_close_matches(str(user), self.names, n=1)
+            near = difflib.get_close_matches(user, self.names, n=1)
             suggestion = f", did you mean '{near[0]}'?" if near else ""
             raise InputError(f"'{user}' is none of the {len(self.names)} users that were learned from{suggestion}")
         return self.names.index(user)
@@ -175,7 +176,7 @@ def pairs_of(rows: Iterable[Mapping[str, Any]], objective: str | None) -> tuple[
             raise InputError(f"pairs, row {number}: must be a dictionary, found {row!r}")
         labels = row.get("labels") or {}
         if objective is None and isinstance(labels, Mapping):
-            given = [name for name, value in labels.items() if value is not None]
+            given = [name for name, value in labels.items() if value is not None and value == value]  # NaN: not given
             if len(given) > 1:
                 raise InputError(
                     f"pairs, row {number}: labelled for {', '.join(given)}, where one tells what the user prefers"

@@ -152,3 +152,15 @@ def test_refuses(policy):
     ):
         with pytest.raises(InputError, match=message):
             policy_accuracy(policy, rows, PREFERENCES, **settings)
+
+
+@pytest.mark.parametrize("turned", [0, 1, 2])
+def test_texts_beside_conversations_are_their_messages(policy, turned):
+    whole = (chat("a b"), chat(" c", "assistant"), chat(" d e", "assistant"))
+    mixed = tuple(text[0]["content"] if (at == 0) == (turned == 0) else text for at, text in enumerate(whole))
+    if turned == 2:
+        mixed = (whole[0], whole[1], " d e")
+    found, expected = (
+        policy_accuracy(policy, [pair(*texts, 1.0, 7)], {7: "helpful=1.0"}).policy.margins for texts in (mixed, whole)
+    )
+    assert_close(found, expected)

@@ -1,4 +1,5 @@
 import doctest
+import math
 import threading
 import time
 
@@ -11,6 +12,7 @@ from frontier.errors import InputError
 from moalign import preference_gate
 from moalign.preference import Preference
 from moalign.preference_gate import PreferenceGate, rounded_weights
+from reward_heads import Normalizer
 from reward_heads.gating import Gate, GateConfig
 from reward_heads.gating.network import GateNetwork
 from reward_heads.text import plain_text
@@ -130,3 +132,27 @@ def test_refuses(gate, objectives, settings, message):
 def test_examples_in_docstrings():
     results = doctest.testmod(preference_gate)
     assert (results.attempted, results.failed) == (1, 0)
+
+
+@pytest.mark.parametrize(("own", "ratio"), [((1.0, 4.0), 6.0), (None, 3.0)])
+def test_weights_in_the_units_of_the_policy(own, ratio):
+    # 3 : 1 of r / g is 3 · 3 / 1 : 1 · 6 / 4 of r / p, which is 9 : 1.5; a gate without units stays as it is.
+    gate = make_gate()
+    with torch.no_grad():
+        gate.network.output.bias[0] = math.log(3)
+    units = None if own is None else Normalizer(gate.objectives, (0.0, 7.0), own, 9)
+    gate = Gate(gate.network, gate.objectives, embedder=gate.embedder, normalizer=units)
+    policys = Normalizer(("brief", "helpful"), (5.0, 5.0), (6.0, 3.0), 9)
+    [chosen] = PreferenceGate(gate, ["brief", "helpful"], normalizer=policys).preferences(["b"])
+    assert chosen.values == pytest.approx({"helpful": ratio / (1 + ratio), "brief": 1 / (1 + ratio)}, abs=1e-3)
+    [raw] = PreferenceGate(gate, ["brief", "helpful"]).preferences(["b"])
+    assert raw.values == {"helpful": 0.75, "brief": 0.25}
+
+
+def test_refuses_a_bare_prompt_and_a_normalizer_of_others():
+    with pytest.raises(InputError, match=r"found one string: write \[text\]"):
+        PreferenceGate(make_gate(), ["helpful", "brief"]).preferences("aa")
+    with pytest.raises(InputError, match="unknown objective of the normalizer 'brief'"):
+        PreferenceGate(
+            make_gate(), ["helpful", "brief"], normalizer=Normalizer(("helpful", "safe"), (0.0, 0.0), (1.0, 1.0), 9)
+        )

@@ -11,6 +11,7 @@ import torch
 from frontier.errors import InputError
 from moalign.preference_gate import PreferenceGate
 from moalign.serving import ServeConfig, serve
+from reward_heads import Normalizer
 from reward_heads.gating import Gate, GateConfig
 from reward_heads.gating.network import GateNetwork
 from reward_heads.probes import Embedder
@@ -46,6 +47,7 @@ def make_gate(embedder, objectives=("brief", "helpful")):
     return Gate(network, objectives, embedder=embedder)
 
 
+UNITS = Normalizer(("helpful", "brief"), (0.0, 0.0), (1.0, 3.0), 9)
 HELPFUL = {"weights": {"helpful": 1.0, "brief": 0.0}}
 BRIEF = {"weights": {"helpful": 0.0, "brief": 1.0}}
 HALF = {"weights": {"helpful": 0.5, "brief": 0.5}}
@@ -168,7 +170,9 @@ def test_a_gate_that_does_not_fit_ends_the_server(policy, start_server, words):
 def saved(policy, tmp_path_factory):
     """A bundle and a gate that reads prompts with the bundle's own kind of model."""
     root = tmp_path_factory.mktemp("gated")
-    policy.save_pretrained(root / "bundle")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(policy, "normalizer", UNITS.to_json())
+        policy.save_pretrained(root / "bundle")
     save_base(root / "encoder")
     make_gate_of(root, ("helpful", "brief")).save_pretrained(root / "gate")
     make_gate_of(root, ("helpful", "safe")).save_pretrained(root / "other")
@@ -178,7 +182,8 @@ def saved(policy, tmp_path_factory):
 def make_gate_of(root, objectives):
     embedder = Embedder.from_pretrained(root / "encoder")
     network = GateNetwork(embedder.width, 2, GateConfig(hidden=(8,)))
-    return Gate(network, objectives, embedder=embedder)
+    normalizer = Normalizer(objectives, (0.0, 0.0), (1.0, 1.0), 9)
+    return Gate(network, objectives, embedder=embedder, normalizer=normalizer)
 
 
 def test_serves_with_the_gate_of_a_folder(saved, capsys, monkeypatch):
@@ -206,8 +211,12 @@ def test_serves_with_the_gate_of_a_folder(saved, capsys, monkeypatch):
     original = uvicorn.Server.run
     monkeypatch.setattr(uvicorn.Server, "run", run)
     serve(saved / "bundle", port=0, device="cpu", gate=str(saved / "gate"))
-    expected = PreferenceGate.from_pretrained(saved / "gate", ["helpful", "brief"]).preferences(["w3 w4"])[0]
+    expected, raw = (
+        PreferenceGate.from_pretrained(saved / "gate", ["helpful", "brief"], normalizer=units).preferences(["w3 w4"])[0]
+        for units in (UNITS, None)
+    )
     assert seen["preference"] == expected.to_json()
+    assert expected != raw  # it is in the policy's units
     assert seen["preference_source"] == "gate"
     assert "Requests without a preference get the gate's choice" in capsys.readouterr().out
 

@@ -3,6 +3,7 @@ import pytest
 
 from frontier.errors import InputError
 from reward_heads.ensemble import EnsembleReward, SharedTrunk, expand_rows, member_names
+from reward_heads.examples import read_examples
 
 from ..conftest import make_pairs
 
@@ -107,7 +108,7 @@ def test_trained_by_the_ordinary_trainer(base, tokenizer, tmp_path):
         ([RATING], {"members": 0}, "at least 1"),
         ([RATING], {"members": 2, "sampling": "boostrap"}, "unknown sampling"),
         ([RATING], {"members": 2, "keep": 0.0}, "keep must be above 0"),
-        ([{"prompt": "p"}], {"members": 2, "objectives": ["a"]}, "row 0: needs 'labels'"),
+        ([RATING | {"scores": None}], {"members": 2, "objectives": ["a"]}, "row 0: needs 'scores'"),
         ([RATING], {"members": 2, "group_by": "user"}, "row 0: the field 'user'"),
         ([RATING], {"members": 20, "objectives": ["a"]}, "objective 'a': member .* of 20 drew none of its labels"),
         ([RATING], {"members": 2, "sampling": "none", "objectives": ["a", "b"]}, "objective 'b': member 1 of 2"),
@@ -116,3 +117,18 @@ def test_trained_by_the_ordinary_trainer(base, tokenizer, tmp_path):
 def test_refuses(rows, settings, message):
     with pytest.raises(InputError, match=message):
         expand_rows(rows, **settings)
+
+
+def test_margins_go_to_every_member():
+    row = PAIR | {"margin": {"b": 2.0}}
+    [found] = expand_rows([row], 2, sampling="none")
+    assert found["margin"] == {"b#1": 2.0, "b#2": 2.0}
+    [example] = read_examples([found], ["b#1", "b#2"])
+    assert example.margins == (2.0, 2.0)
+    assert expand_rows([PAIR | {"margin": 1.5}], 2, sampling="none")[0]["margin"] == 1.5
+
+
+def test_the_kind_of_a_row_says_which_labels_count():
+    both = PAIR | RATING | {"kind": "rating", "labels": {"b": None}}
+    [found] = expand_rows([both], 2, sampling="none", objectives=["a"])
+    assert found["scores"] == {"a#1": 2.0, "a#2": 2.0}

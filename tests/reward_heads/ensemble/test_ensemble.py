@@ -1,5 +1,7 @@
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,7 +95,8 @@ TEXTS = (["ask me :"] * 3, [" good", " bad cat", " red sky sea"])
 def test_round_trip_of_full_members(base, tokenizer, tmp_path):
     ensemble = EnsembleReward.measured(saved_members(base, tokenizer), *TEXTS, "uncertainty_weighted", penalty=0.7)
     save_reward(ensemble, tmp_path / "ensemble")
-    assert sorted(p.name for p in (tmp_path / "ensemble").iterdir()) == ["ensemble.json", "member-1", "member-2"]
+    names = sorted(p.name for p in (tmp_path / "ensemble").iterdir())
+    assert [name[:8] for name in names] == ["ensemble", "member-1", "member-2"]
     loaded = load_reward(tmp_path / "ensemble")
     assert isinstance(loaded, EnsembleReward)
     for found, expected in zip(
@@ -124,13 +127,54 @@ def test_saving_over_an_older_ensemble_leaves_nothing_of_it(base, tokenizer, tmp
     assert torch.equal(load_reward(tmp_path).score(*TEXTS), plain.score(*TEXTS))
 
 
+def test_a_save_that_is_cut_off_leaves_the_earlier_ensemble(base, tokenizer, tmp_path, monkeypatch):
+    def ensemble(*seeds):
+        return EnsembleReward(saved_members(base, tokenizer, seeds), scales="shared")
+
+    ensemble(0, 1).save_pretrained(tmp_path)
+    before, whole, done = load_reward(tmp_path).score(*TEXTS), os.replace, 0
+
+    def cut(source, target):
+        if tmp_path in Path(target).parents and not Path(target).name.startswith("."):
+            if not left:
+                raise KeyboardInterrupt
+            left.pop()
+        whole(source, target)
+
+    while True:
+        left = [None] * done
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", cut)
+            try:
+                ensemble(2, 3).save_pretrained(tmp_path)
+                break
+            except KeyboardInterrupt:
+                assert torch.equal(load_reward(tmp_path).score(*TEXTS), before)
+        done += 1
+    assert done > 4
+    assert torch.equal(load_reward(tmp_path).score(*TEXTS), ensemble(2, 3).score(*TEXTS))
+    assert len(list(tmp_path.iterdir())) == 3  # nothing of the earlier one is left
+
+
+def test_saving_again_repairs_a_member_that_was_changed(base, tokenizer, tmp_path):
+    ensemble = EnsembleReward(saved_members(base, tokenizer), scales="shared")
+    ensemble.save_pretrained(tmp_path)
+    [second] = tmp_path.glob("member-2-*")
+    (second / "transforms.json").write_text("{}")
+    with pytest.raises(InputError, match="is not the reward that was saved with it"):
+        load_reward(tmp_path)
+    ensemble.save_pretrained(tmp_path)
+    assert torch.equal(load_reward(tmp_path).score(*TEXTS), ensemble.score(*TEXTS))
+
+
 def test_refuses_members_that_were_changed(base, tokenizer, tmp_path):
     members = saved_members(base, tokenizer)
     EnsembleReward(members, scales="shared").save_pretrained(tmp_path)
     with torch.no_grad():
         next(members[1].model.parameters()).add_(1.0)
-    members[1].save_pretrained(tmp_path / "member-2")
-    with pytest.raises(InputError, match="'member-2' is not the reward that was saved with it"):
+    [second] = tmp_path.glob("member-2-*")
+    members[1].save_pretrained(second)
+    with pytest.raises(InputError, match=r"'member-2-[0-9a-f]{8}' is not the reward that was saved with it"):
         load_reward(tmp_path)
 
 

@@ -4,6 +4,7 @@ from torch.testing import assert_close
 
 from frontier.errors import InputError
 from reward_heads import FunctionReward, Normalizer
+from reward_heads.cache import CachedReward
 from reward_heads.ensemble import EnsembleReward, SharedTrunk, member_names
 
 TEXTS = (["p", "p"], ["two words", "three short words"])
@@ -42,6 +43,8 @@ def test_ratings_come_to_the_average_unit():
     reward.units = Normalizer(("a#1", "a#2"), (10.0, 14.0), (2.0, 4.0), 5)
     # Ratings 2 · 2 + 10 = 14 and 4 · 2 + 14 = 22; in the average unit, (x − 12) / 3.
     assert_close(SharedTrunk(reward).member_scores(["p"], ["two words"]), torch.tensor([[[2 / 3]], [[10 / 3]]]))
+    cached = SharedTrunk(CachedReward(reward))
+    assert_close(cached.member_scores(["p"], ["two words"]), torch.tensor([[[2 / 3]], [[10 / 3]]]))
 
 
 def test_works_behind_a_transformer_in_one_forward(base, tokenizer):

@@ -104,3 +104,10 @@ def test_refuses_numbers_that_do_not_fit():
         fit_gate_on_rewards(torch.zeros(4, 2), torch.zeros(4, 3), ["a", "b"])
     with pytest.raises(InputError, match="must be finite"):
         fit_gate_on_rewards(torch.zeros(4, 2), torch.full((4, 2), math.inf), ["a", "b"])
+
+
+def test_a_weight_of_nothing_that_nobody_wanted_costs_nothing():
+    x, rewards = torch.randn(60, 2), torch.tensor([[2000.0, 0.0]]).expand(60, 2)
+    report = fit_gate_on_rewards(x, rewards, ["a", "b"], config=FAST).report
+    assert report.loss["constant"] == pytest.approx(0.0, abs=1e-5)
+    assert all(math.isfinite(loss) for loss in report.loss.values())

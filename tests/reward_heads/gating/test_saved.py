@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -60,8 +61,9 @@ def test_gate_and_corrected_reward_travel_as_one(gate, corrected, tmp_path, part
 
 def test_a_correction_cannot_get_lost_behind_the_gate(gate, corrected, tmp_path):
     save_reward(GatedReward(corrected, gate), tmp_path)
-    (tmp_path / "reward" / "transforms.json").unlink()
-    with pytest.raises(InputError, match="'reward' is not the reward that was saved with it"):
+    [part] = tmp_path.glob("reward-*")
+    (part / "transforms.json").unlink()
+    with pytest.raises(InputError, match=r"'reward-[0-9a-f]{8}' is not the reward that was saved with it"):
         load_reward(tmp_path)
 
 
@@ -70,6 +72,25 @@ def test_saving_over_it_leaves_no_old_correction(gate, corrected, tmp_path):
     plain = GatedReward(corrected.reward, gate)
     save_reward(plain, tmp_path)
     assert torch.equal(load_reward(tmp_path).score(PROMPTS, COMPLETIONS), plain.score(PROMPTS, COMPLETIONS))
+    assert len(list(tmp_path.glob("reward-*"))) == 1
+    gate.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("reward-*"))
+
+
+def test_a_save_that_is_cut_off_leaves_the_earlier_reward(gate, corrected, tmp_path, monkeypatch):
+    gated = GatedReward(corrected, gate)
+    save_reward(gated, tmp_path)
+    whole = os.replace
+
+    def cut(source, target):
+        if str(target) == str(tmp_path / "gate.json"):
+            raise KeyboardInterrupt
+        whole(source, target)
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        save_reward(GatedReward(corrected.reward, gate), tmp_path)
+    assert torch.equal(load_reward(tmp_path).score(PROMPTS, COMPLETIONS), gated.score(PROMPTS, COMPLETIONS))
 
 
 def test_a_fitted_gate_keeps_its_report(encoder, tmp_path):

@@ -1,8 +1,11 @@
+import hashlib
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch.testing import assert_close
 
 from frontier.errors import InputError
@@ -93,6 +96,10 @@ def test_comes_back_from_a_folder(of_texts, rows_of, tmp_path):
     other.fingerprint = "others"
     with pytest.raises(InputError, match="another embedder"):
         LatentUsers.from_pretrained(tmp_path / "latent", embedder=other)
+    bare.save_pretrained(tmp_path / "again")  # which it is stays known where it is not there
+    for unread in (bare, LatentUsers.from_pretrained(tmp_path / "again")):
+        with pytest.raises(InputError, match="another embedder"):
+            unread.with_embedder(other)
 
 
 def test_refuses_broken_folders(model, tmp_path):
@@ -114,12 +121,38 @@ def test_refuses_broken_folders(model, tmp_path):
     with pytest.raises(InputError, match="field 'users' is missing"):
         LatentUsers.from_pretrained(tmp_path)
     path.write_text(json.dumps(whole))
-    tensors = load_file(tmp_path / "latent.safetensors")
-    save_file(
-        tensors | {"encoder.inner.weight": tensors["encoder.inner.weight"] * torch.nan}, tmp_path / "latent.safetensors"
-    )
-    with pytest.raises(InputError, match="encoder is not finite"):
-        LatentUsers.from_pretrained(tmp_path)
+    weights = tmp_path / "latent.safetensors"
+    tensors = load_file(weights)
+    for content, message in (
+        (
+            save({**tensors, "encoder.inner.weight": tensors["encoder.inner.weight"] * torch.nan}),
+            "encoder is not finite",
+        ),
+        (b"broken", "not valid"),
+    ):
+        weights.write_bytes(content)
+        path.write_text(json.dumps(whole))
+        with pytest.raises(InputError, match="not the one that was saved with it: save again"):
+            LatentUsers.from_pretrained(tmp_path)
+        path.write_text(json.dumps(whole | {"weights": hashlib.sha256(content).hexdigest()}))
+        with pytest.raises(InputError, match=message):
+            LatentUsers.from_pretrained(tmp_path)
+
+
+def test_an_infinite_standard_error_comes_back(model, tmp_path):
+    model = replace(model, fit=replace(model.fit, gain=(0.25, math.inf)))
+    model.save_pretrained(tmp_path)
+    assert LatentUsers.from_pretrained(tmp_path).fit.gain == (0.25, math.inf)
+
+
+def test_rows_without_a_label_say_nothing_and_margins_are_ignored(of_texts, rows_of):
+    rows = rows_of()[:7]
+    known = of_texts.posterior(rows)
+    silent = [rows[0] | {"labels": labels} for labels in (None, {}, {"liked": None}, {"liked": math.nan})]
+    assert torch.equal(of_texts.posterior(rows + silent).samples, known.samples)
+    assert torch.equal(of_texts.posterior([row | {"margin": {"liked": 1.0}} for row in rows]).samples, known.samples)
+    with pytest.raises(InputError, match="row 2"):
+        of_texts.posterior([*rows[:2], rows[2] | {"labels": {"liked": 7.0}}])
 
 
 def test_refuses_wrong_answers(model, of_texts):
@@ -133,7 +166,7 @@ def test_refuses_wrong_answers(model, of_texts):
     with pytest.raises(InputError, match="labelled for liked, brief"):
         of_texts.posterior([row])
     with pytest.raises(InputError, match="row 0, field 'labels'"):
-        of_texts.posterior([row | {"labels": None}])
+        of_texts.posterior([row | {"labels": "liked"}])
     with pytest.raises(InputError, match="rating"):
         of_texts.differences([{"prompt": "p", "completion": "x", "scores": {}}])
     with pytest.raises(InputError, match="swap test needs"):

@@ -124,6 +124,10 @@ def test_texts_and_files(tmp_path):
     other.fingerprint = "other"
     with pytest.raises(InputError, match="another embedder"):
         LowRankUsers.from_pretrained(tmp_path / "m", embedder=other)
+    silent.save_pretrained(tmp_path / "again")  # which it is stays known where it is not there
+    for unread in (silent, LowRankUsers.from_pretrained(tmp_path / "again")):
+        with pytest.raises(InputError, match="another embedder"):
+            unread.with_embedder(other)
 
 
 def test_the_table_survives_saving(fitted, tmp_path):
@@ -133,7 +137,7 @@ def test_the_table_survives_saving(fitted, tmp_path):
     assert again.likelihood == model.likelihood
     assert again.table() == model.table()
     (tmp_path / "low_rank.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match="not what save_pretrained writes"):
+    with pytest.raises(InputError, match="not the one that was saved with it"):
         LowRankUsers.from_pretrained(tmp_path)
 
 

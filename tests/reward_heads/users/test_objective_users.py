@@ -1,6 +1,8 @@
 """Weights of known objectives: recovery, uncertainty, texts, files, refusals."""
 
 import json
+import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -157,3 +159,57 @@ def test_refuses(fitted):
         LowRankConfig(held_out=0.0)
     with pytest.raises(InputError, match="ridge must be positive, found 0"):
         LowRankConfig(ridge=0.0)
+
+
+def test_opposed_objectives_do_not_hide_the_temperature():
+    draw = torch.Generator().manual_seed(0)
+    x, wish = torch.randn(600, 1, generator=draw).double(), torch.rand(24, generator=draw).double().repeat(25)
+    margins = 3 * (2 * wish - 1) * x[:, 0]
+    labels = (torch.rand(600, generator=draw) < torch.sigmoid(margins)).double()
+    scores, users = torch.cat([x, -x], dim=1), [f"u{i}" for i in range(24)] * 25
+    model = fit_objective_users(scores, torch.zeros_like(scores), labels, users, ["more", "less"], CONFIG)
+    assert model.prior.mean[-1].exp().item() == pytest.approx(3, rel=0.5)
+    assert model.population().std[0] > 0.15  # of uniform weights it is 0.29
+    found = model.posterior_of(scores[::24][:5], labels[::24][:5])
+    assert found.prefers(torch.tensor([[0.01, -0.01]])).item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_score_that_is_unknown_matters_only_where_there_is_a_label(fitted):
+    model, x, labels, _ = fitted
+    known = model.posterior_of(x[0, :4], labels[0, :4])
+    more, silent = (
+        torch.cat([x[0, :4], torch.full((1, 3), torch.nan)]),
+        torch.cat([labels[0, :4], torch.tensor([torch.nan])]),
+    )
+    assert torch.equal(model.posterior_of(more, silent).samples, known.samples)
+    with pytest.raises(InputError, match="difference 4 of component 'helpful' is nan"):
+        model.posterior_of(more, silent.nan_to_num(1.0))
+
+
+def test_a_save_that_is_cut_off_mixes_no_two_models(fitted, tmp_path, monkeypatch):
+    model = fitted[0]
+    model.save_pretrained(tmp_path / "m")
+    whole, calls = os.replace, []
+
+    def cut(*paths):
+        calls.append(paths)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        whole(*paths)
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        replace(model, prior=replace(model.prior, mean=model.prior.mean + 1)).save_pretrained(tmp_path / "m")
+    with pytest.raises(InputError, match="not the one that was saved with it: save again"):
+        ObjectiveUsers.from_pretrained(tmp_path / "m")
+
+
+def test_users_may_have_numbers_for_names():
+    x, labels, _ = crowd(users=4, pairs=8)
+    a, b, p, _ = flat(x, labels)
+    users = torch.arange(4).repeat_interleave(8)
+    model = fit_objective_users(a, b, p, users, NAMES, CONFIG)
+    assert model.seen.names == ("0", "1", "2", "3")
+    assert model.weights_of(2) == model.weights_of("2")
+    with pytest.raises(InputError, match="'7' is none of the 4 users"):
+        model.interval_of(7)

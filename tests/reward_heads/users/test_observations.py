@@ -76,3 +76,11 @@ def test_refuses_a_split_without_enough_pairs():
         UserPairs(("a", "b"), torch.tensor([0, 1]), torch.ones(2)).split(0.2, 0)
     with pytest.raises(InputError, match="one user per label: found 1 users"):
         UserPairs.of(["a"], torch.ones(2))
+
+
+def test_users_of_tensors_and_missing_ones_of_tables():
+    labels = torch.ones(4)
+    pairs, kept = UserPairs.of(torch.tensor([3, 3, 5, 3]), labels)
+    assert (pairs.users, pairs.user_of.tolist()) == (("3", "5"), [0, 0, 1, 0])
+    pairs, kept = UserPairs.of(["ann", math.nan, "bob", None], labels)
+    assert (pairs.users, kept.tolist()) == (("ann", "bob"), [0, 2])

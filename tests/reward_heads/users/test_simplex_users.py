@@ -144,3 +144,31 @@ def test_rows_of_pairs():
         pairs_of([{"prompt": "p", "completion": "x", "scores": {}}], None)
     with pytest.raises(InputError, match="row 0: must be a dictionary"):
         pairs_of(["no"], None)
+
+
+def test_many_users_at_once_are_each_by_itself_and_are_not_padded_to_the_longest(monkeypatch):
+    from reward_heads.users import simplex_posterior
+
+    x, p = answers(300, 3)
+    owner = torch.cat([torch.full((260,), 7), torch.arange(40) % 20])
+    base = normal_points(64, 3, 0).expand(20, -1, -1)
+    whole = draw(three(), Answers.of(x, p, owner, 20), mode_of(three(), Answers.of(x, p, owner, 20)), base)
+    sizes, of = [], Answers.of
+    monkeypatch.setattr(simplex_posterior, "CHUNK", 2000)
+    monkeypatch.setattr(Answers, "of", lambda *args: sizes.append(of(*args)) or sizes[-1])
+    found = simplex_posterior.draw_all(three(), x, p, owner, base)
+    assert_close(found.log_likelihood, whole.log_likelihood, atol=1e-3, rtol=1e-3)
+    assert_close(found.theta, whole.theta, atol=1e-3, rtol=1e-3)
+    assert sum(some.labels.numel() for some in sizes) < 2 * 300 < 20 * 262
+
+
+def test_the_likelihood_is_that_of_all_pairs_however_few_fit_at_once(monkeypatch):
+    from reward_heads.users import simplex_posterior
+
+    x, p = answers(30, 3)
+    tastes = torch.rand(1, 11, 3, generator=torch.Generator().manual_seed(0)).double()
+    monkeypatch.setattr(simplex_posterior, "CHUNK", 44)
+    found = Answers.of(x, p, torch.zeros(30, dtype=torch.long), 1).log_likelihood(tastes)[0]
+    margins = tastes[0] @ x.T
+    by_hand = (p * margins.sigmoid().log() + (1 - p) * (-margins).sigmoid().log()).sum(dim=1)
+    assert_close(found, by_hand)
