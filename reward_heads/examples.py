@@ -132,7 +132,15 @@ def _check_row(row: Any, where: str) -> None:
 
 
 def row_kind(row: Mapping[str, Any], where: str) -> str:
-    """`"pair"` or `"rating"`; arguments: a row, and how messages call it."""
+    """Whether a row is a `"pair"` or a `"rating"`.
+
+    Args:
+        row (`Mapping`): see [`read_examples`].
+        where (`str`): how messages call it.
+
+    Raises:
+        InputError: it is neither.
+    """
     _check_row(row, where)
     kind = row.get("kind")
     if kind is not None:

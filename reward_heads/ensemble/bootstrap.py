@@ -18,7 +18,7 @@ import numpy as np
 from frontier.errors import InputError, unknown_name
 from frontier.objectives import check_objectives
 from reward_heads.ensemble.shared_trunk import SEPARATOR
-from reward_heads.examples import row_kind, labelled_objectives
+from reward_heads.examples import labelled_objectives, row_kind
 
 SAMPLINGS = ("bernoulli", "poisson", "none")
 _FIELDS = {"pair": "labels", "rating": "scores"}
