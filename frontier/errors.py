@@ -1,7 +1,7 @@
 """Tell a person what was wrong with their input: what was found, what is allowed, and the nearest valid name."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -27,3 +27,21 @@ def unknown_name(what: str, found: str, allowed: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(found, names, n=1)
     suggestion = f"did you mean '{near[0]}'? " if near else ""
     return InputError(f"unknown {what} '{found}': {suggestion}Valid: {', '.join(names)}")
+
+
+def check_fields(found: Mapping[str, object], fields: Collection[str]) -> None:
+    """Refuse an object that has a field too many or too few.
+
+    Args:
+        found (`Mapping`): such as what a JSON file holds.
+        fields (`Collection[str]`): the names that it must have, all of them and no others.
+
+    Raises:
+        InputError: names the field, and the nearest valid name or all that are needed.
+    """
+    for name in found:
+        if name not in fields:
+            raise unknown_name("field", name, fields)
+    for name in fields:
+        if name not in found:
+            raise InputError(f"field '{name}' is missing; it needs {', '.join(fields)}")

@@ -125,3 +125,21 @@ def merged_state_dict(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def _ends(layer: str, target: str) -> bool:
     return layer == target or layer.endswith(f".{target}")
+
+
+def head_of(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """The layer that makes the K outputs, with its name.
+
+    Raises:
+        InputError: there is none outside the trunk that is linear.
+    """
+    trunk = f"{model.base_model_prefix}."
+    labels = model.config.num_labels
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(trunk) and module.out_features == labels
+    ]
+    if not found:
+        raise InputError(f"{type(model).__name__} has no linear layer with {labels} outputs outside its trunk")
+    return found[-1]

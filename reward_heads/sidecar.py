@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from frontier.atomic import write_text
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields, unknown_name
 from reward_heads.head import Head
 from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
@@ -93,12 +93,7 @@ class Sidecar:
         if version not in (1, SCHEMA_VERSION) or isinstance(version, bool):
             raise InputError(f"field 'schema_version' must be 1 or {SCHEMA_VERSION}, found {version!r}")
         for found, fields in ((content, _FIELDS_OF[version]), (content.get("join", {}), _JOIN_FIELDS)):
-            for field in found:
-                if field not in fields:
-                    raise unknown_name("field", field, fields)
-            for field in fields:
-                if field not in found:
-                    raise InputError(f"field '{field}' is missing; it needs {', '.join(fields)}")
+            check_fields(found, fields)
         if content["truncation_side"] not in ("left", "right"):
             raise unknown_name("truncation_side", str(content["truncation_side"]), ("left", "right"))
         if content["training"] is not None and content["training"] not in TRAINING_KINDS:

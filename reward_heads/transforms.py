@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from frontier.atomic import write_text
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields, unknown_name
 from reward_heads.text import Text, check_same_length
 from reward_heads.vector_reward import VectorReward, score_checked
 
@@ -183,12 +183,7 @@ def load_transforms(folder: str | os.PathLike[str], marker: str) -> tuple[Transf
 
 
 def _check_fields(content: Mapping[str, Any]) -> None:
-    for name in content:
-        if name not in _FIELDS:
-            raise unknown_name("field", name, _FIELDS)
-    for name in _FIELDS:
-        if name not in content:
-            raise InputError(f"field '{name}' is missing; it needs {', '.join(_FIELDS)}")
+    check_fields(content, _FIELDS)
     if not isinstance(content["transforms"], list) or not content["transforms"]:
         raise InputError(f"field 'transforms' must be a list with at least one entry, found {content['transforms']!r}")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from frontier.errors import InputError
+from reward_heads import adapters
 from reward_heads.model import TransformerReward
 from reward_heads.text import Text
 
@@ -19,18 +19,7 @@ def head_of(reward: TransformerReward) -> tuple[str, nn.Linear]:
     Raises:
         InputError: the model has none outside its backbone.
     """
-    model, width = reward.model, len(reward.objectives)
-    trunk = f"{model.base_model_prefix}."
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == width and not name.startswith(trunk)
-    ]
-    if not found:
-        raise InputError(
-            f"{type(model).__name__} has no linear layer with {width} outputs outside its backbone: nothing can be folded into it"
-        )
-    return found[-1]
+    return adapters.head_of(reward.model)
 
 
 def head_inputs(reward: TransformerReward, prompts: Sequence[Text], completions: Sequence[Text]) -> Tensor:

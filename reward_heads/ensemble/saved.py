@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from frontier.atomic import replace_folder
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields
 from reward_heads.ensemble.ensemble import EnsembleReward
 from reward_heads.ensemble.shared_trunk import SharedTrunk
 from reward_heads.normalizer import Normalizer
@@ -144,10 +144,5 @@ def load_part(folder: Path, named: Any, device: str | torch.device | None, batch
 def _checked(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}")
-    for name in content:
-        if name not in _FIELDS:
-            raise unknown_name("field", name, _FIELDS)
-    for name in _FIELDS:
-        if name not in content:
-            raise InputError(f"field '{name}' is missing; it needs {', '.join(_FIELDS)}")
+    check_fields(content, _FIELDS)
     return content

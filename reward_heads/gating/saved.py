@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from frontier.atomic import replace_folder
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields
 from frontier.objectives import check_objectives
 from reward_heads.ensemble.saved import load_part, place_parts, remove_old_parts, save_part
 from reward_heads.gating.config import GateConfig
@@ -99,8 +99,8 @@ def read_gate(folder: str | os.PathLike[str]) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
             raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}")
-        _check_fields(content, _FIELDS)
-        _check_fields(content["network"], _NETWORK)
+        check_fields(content, _FIELDS)
+        check_fields(content["network"], _NETWORK)
         check_objectives(content["objectives"])
         return content
     except InputError as error:
@@ -205,12 +205,3 @@ def _check_same(named: Mapping[str, Any], embedder: TextEmbedder) -> None:
             f"the gate was fitted on the encoder with fingerprint {named['fingerprint'][:16]} ({named['source']}), but {where} has {embedder.fingerprint[:16]}: "
             "its weights, tokenizer or settings have changed; fit the gate anew"
         )
-
-
-def _check_fields(found: Mapping[str, Any], fields: tuple[str, ...]) -> None:
-    for name in found:
-        if name not in fields:
-            raise unknown_name("field", name, fields)
-    for name in fields:
-        if name not in found:
-            raise InputError(f"field '{name}' is missing; it needs {', '.join(fields)}")

@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from frontier.atomic import replace_folder
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields
 from frontier.objectives import check_objectives
 from reward_heads.general_preference.config import GeneralPreferenceConfig
 from reward_heads.general_preference.model import FeatureSource, GeneralPreferenceModel
@@ -165,10 +165,5 @@ def _digest(folder: Path) -> str:
 def _checked(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}")
-    for name in content:
-        if name not in _FIELDS:
-            raise unknown_name("field", name, _FIELDS)
-    for name in _FIELDS:
-        if name not in content:
-            raise InputError(f"field '{name}' is missing; it needs {', '.join(_FIELDS)}")
+    check_fields(content, _FIELDS)
     return content

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from frontier.atomic import replace_folder
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields, unknown_name
 from frontier.objectives import check_objectives
 from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
@@ -167,12 +167,7 @@ def _checked(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise InputError(f"field 'schema_version' must be {SCHEMA_VERSION}")
     for found, fields in ((content, _FIELDS), (content.get("embedder", {}), _EMBEDDER_FIELDS)):
-        for name in found:
-            if name not in fields:
-                raise unknown_name("field", name, fields)
-        for name in fields:
-            if name not in found:
-                raise InputError(f"field '{name}' is missing; it needs {', '.join(fields)}")
+        check_fields(found, fields)
     if content["training"] is not None and content["training"] not in TRAINING_KINDS:
         raise unknown_name("training", str(content["training"]), TRAINING_KINDS)
     return content

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from frontier.errors import InputError
 from reward_heads.users.config import UserGroupsConfig
 from reward_heads.users.em import Mixture
 from reward_heads.users.grouping import Grouping, summarise
@@ -57,12 +56,7 @@ def fit_feature_groups(
         InputError: shapes differ, a feature is not finite, there is a single user, or more groups than users.
     """
     config = config or UserGroupsConfig()
-    if features_a.shape != features_b.shape or features_a.dim() != 2 or len(features_a) != len(users):
-        raise InputError(
-            f"features must both be [{len(users)}, d], one row per user given, found {list(features_a.shape)} and {list(features_b.shape)}"
-        )
-    pairs, kept = UserPairs.of(users, labels)
-    x = (features_a.detach().cpu().double() - features_b.detach().cpu().double())[kept]
+    pairs, x = UserPairs.of_features(features_a, features_b, labels, users)
 
     def fit(groups: int, rows: Tensor) -> tuple[LinearScorer, Mixture]:
         return fit_linear(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError, check_fields
 from frontier.objectives import check_objectives
 from reward_heads.accuracy import Accuracy, agreement
 from reward_heads.bradley_terry import BradleyTerryScale, scale_of_differences
@@ -150,12 +150,7 @@ class Grouping:
         Raises:
             InputError: a field is missing, unknown or wrong.
         """
-        for name in content:
-            if name not in _FIELDS:
-                raise unknown_name("field", name, _FIELDS)
-        for name in _FIELDS:
-            if name not in content:
-                raise InputError(f"field '{name}' is missing; it needs {', '.join(_FIELDS)}")
+        check_fields(content, _FIELDS)
         names = tuple(content["groups"])
         wanted = {f.name for f in fields(Likelihood)}
         for row in content["held_out_log_likelihood"]:

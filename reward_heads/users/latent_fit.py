@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frontier.errors import InputError
 from reward_heads.probes.embedder import TextEmbedder
 from reward_heads.users.choose import Likelihood, choose_number, clustered_mean, likelihood_table
 from reward_heads.users.latent_config import LatentConfig
@@ -31,7 +30,7 @@ from reward_heads.users.latent_network import (
     infer,
 )
 from reward_heads.users.linear import LinearScorer
-from reward_heads.users.observations import UserPairs, read_user_pairs
+from reward_heads.users.observations import UserPairs, both_sides, read_user_pairs
 
 logger = logging.getLogger(__name__)
 ENCODER_RATE = (
@@ -64,12 +63,7 @@ def fit_latent_users(
         InputError: shapes differ, a feature is not finite, there is a single user, or no pair can be held out.
     """
     config = config or LatentConfig()
-    if features_a.shape != features_b.shape or features_a.dim() != 2 or len(features_a) != len(users):
-        raise InputError(
-            f"features must both be [{len(users)}, d], one row per user given, found {list(features_a.shape)} and {list(features_b.shape)}"
-        )
-    pairs, kept = UserPairs.of(users, labels)
-    x = (features_a.detach().cpu().double() - features_b.detach().cpu().double())[kept]
+    pairs, x = UserPairs.of_features(features_a, features_b, labels, users)
     train, held = pairs.split(config.held_out, config.seed)
     scorer = LinearScorer(x, pairs.labels, 1, config.ridge)
     model, _ = _trained(scorer, pairs, train, config.dims, config)
@@ -116,9 +110,7 @@ def fit_latent_texts(
         InputError: a row is broken or a rating, no pair has a user and a label, or there is a single user.
     """
     known, examples, _ = read_user_pairs(pairs, objective)
-    prompts = [example.prompt for example in examples]
-    others = [example.other for example in examples if example.other is not None]
-    a, b = embedder.embed(prompts * 2, [example.completion for example in examples] + others).chunk(2)
+    a, b = embedder.embed(*both_sides(examples)).chunk(2)
     users = [known.users[at] for at in known.user_of.tolist()]
     found = fit_latent_users(a, b, known.labels, users, config)
     return replace(found, embedder=embedder, fitted_on=embedder.fingerprint)

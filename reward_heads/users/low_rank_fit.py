@@ -16,7 +16,7 @@ from reward_heads.users.low_rank import LowRankUsers
 from reward_heads.users.low_rank_config import LowRankConfig
 from reward_heads.users.low_rank_em import Fitted, fit_population, learned_ridge
 from reward_heads.users.low_rank_start import first_guess
-from reward_heads.users.observations import UserPairs, read_user_pairs
+from reward_heads.users.observations import UserPairs, both_sides, read_user_pairs
 from reward_heads.users.simplex import Population, contrasts
 from reward_heads.users.simplex_posterior import draw_all
 from reward_heads.users.simplex_users import seen_users
@@ -49,12 +49,7 @@ def fit_low_rank_users(
         InputError: shapes differ, a feature is not finite, there is a single user, or a rank is higher than the number of users or of features plus one.
     """
     config = config or LowRankConfig()
-    if features_a.shape != features_b.shape or features_a.dim() != 2 or len(features_a) != len(users):
-        raise InputError(
-            f"features must both be [{len(users)}, d], one row per user given, found {list(features_a.shape)} and {list(features_b.shape)}"
-        )
-    pairs, kept = UserPairs.of(users, labels)
-    x = (features_a.detach().cpu().double() - features_b.detach().cpu().double())[kept]
+    pairs, x = UserPairs.of_features(features_a, features_b, labels, users)
     most, with_pairs = max(config.candidates), len(pairs.user_of.unique())
     if most > min(with_pairs, x.shape[1] + 1):
         name = "max_rank" if config.rank is None else "rank"
@@ -88,9 +83,7 @@ def fit_low_rank_texts(
         InputError: a row is broken or a rating, no pair has a user and a label, or there is a single user.
     """
     known, examples, name = read_user_pairs(pairs, objective)
-    prompts = [example.prompt for example in examples]
-    others = [example.other for example in examples if example.other is not None]
-    a, b = embedder.embed(prompts * 2, [example.completion for example in examples] + others).chunk(2)
+    a, b = embedder.embed(*both_sides(examples)).chunk(2)
     users = [known.users[at] for at in known.user_of.tolist()]
     found = fit_low_rank_users(a, b, known.labels, users, config)
     return LowRankUsers(**{**vars(found), "objective": name, "embedder": embedder, "fitted_on": embedder.fingerprint})

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from frontier.errors import InputError, unknown_name
 from reward_heads.examples import Example, labelled_objectives, read_examples
+from reward_heads.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,25 @@ class UserPairs:
         user_of = torch.tensor([at[str(named[row])] for row in rows.tolist()], dtype=torch.long)
         return cls(names, user_of, values[rows]), rows
 
+    @classmethod
+    def of_features(
+        cls, features_a: Tensor, features_b: Tensor, labels: Tensor, users: Sequence[Any]
+    ) -> "tuple[UserPairs, Tensor]":
+        """From the features `[N, d]` of both completions of each pair, and labels and users as for [`UserPairs.of`].
+
+        Returns:
+            the pairs that have a user and a label, and their differences a − b, `[n, d]` float64 on the CPU.
+
+        Raises:
+            InputError: shapes differ, or as for [`UserPairs.of`].
+        """
+        if features_a.shape != features_b.shape or features_a.dim() != 2 or len(features_a) != len(users):
+            raise InputError(
+                f"features must both be [{len(users)}, d], one row per user given, found {list(features_a.shape)} and {list(features_b.shape)}"
+            )
+        pairs, kept = cls.of(users, labels)
+        return pairs, (features_a.detach().cpu().double() - features_b.detach().cpu().double())[kept]
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -93,6 +113,12 @@ class UserPairs:
                 f"no user has enough pairs to hold {held_out:g} of them out: give more pairs per user, or the number of groups with held_out 0"
             )
         return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
+
+
+def both_sides(examples: Sequence[Example]) -> tuple[list[Text], list[Text]]:
+    """Prompts and completions of pairs for one call that reads both: first all completions a, then all b."""
+    others = [example.other for example in examples if example.other is not None]
+    return [example.prompt for example in examples] * 2, [example.completion for example in examples] + others
 
 
 def read_user_pairs(

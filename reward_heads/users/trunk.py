@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frontier.errors import InputError
-from reward_heads.adapters import merge_lora, set_trainable
+from reward_heads.adapters import head_of, merge_lora, set_trainable
 from reward_heads.head import Head
 from reward_heads.model import TransformerReward
 
@@ -96,24 +96,6 @@ def take_heads(reward: TransformerReward, order: Sequence[int], names: Sequence[
         pooling=reward.pooling,
         heads=[Head(pairs="bradley_terry")] * len(order),
     )
-
-
-def head_of(model: PreTrainedModel) -> tuple[str, nn.Linear]:
-    """The layer that makes the K outputs, with its name.
-
-    Raises:
-        InputError: there is none outside the trunk that is linear.
-    """
-    trunk = f"{model.base_model_prefix}."
-    labels = model.config.num_labels
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(trunk) and module.out_features == labels
-    ]
-    if not found:
-        raise InputError(f"{type(model).__name__} has no linear layer with {labels} outputs outside its trunk")
-    return found[-1]
 
 
 def new_reward(
