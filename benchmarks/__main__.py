@@ -8,7 +8,7 @@ from pathlib import Path
 
 import benchmarks
 
-NOT_BENCHMARKS = ("report", "jobs", "__main__")
+NOT_BENCHMARKS = ("report", "jobs", "parts", "__main__")
 
 
 def names() -> list[str]:

@@ -1,0 +1,1 @@
+"""Pareto tools against the fastest public code, and statistics against simulated truths."""
