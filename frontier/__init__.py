@@ -18,7 +18,8 @@ Every objective is maximised. The shortest useful program:
     >>> pick(front, minimum={"brief": 0.5}, maximize="helpful").index
     1
 
-`frontier.plot` draws a front (`plot_front`, `front_page`); `frontier.realize` turns a chosen point into model weights. Names are imported on first use, so
+A front that keeps its rewards prompt by prompt (`ParetoFront.of_prompt_rewards`) says how sure it is (`interval`, `compare_fronts`, `certify`). `Elicitation` asks a person, `explore` says what to
+measure next, `frontier.plot` draws (`plot_front`, `front_page`, ...), `frontier.realize` turns a chosen point into model weights. Names are imported on first use, so
 `import frontier` itself is instant.
 """
 
@@ -27,46 +28,89 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frontier.choose import Selection, pick
+    from frontier.choose.elicit import Elicitation
+    from frontier.choose.explore import explore
+    from frontier.choose.interpolate import interpolate
+    from frontier.compare import compare_fronts
     from frontier.errors import InputError, unknown_name
     from frontier.front import FrontPoint, Hypervolume, ParetoFront, common_reference_point
     from frontier.measure import controllability_gap, eum, hypervolume, mip, non_dominated, reference_point, steering
-    from frontier.plot import front_page, plot_front
+    from frontier.measure.uncertainty import certify, interval, probability_non_dominated
+    from frontier.plot import (
+        front_page,
+        plot_comparison,
+        plot_front,
+        plot_history,
+        plot_steering,
+        plot_ternary,
+    )
+    from frontier.plot.comparison_page import comparison_page
+    from frontier.plot.history_page import history_page
+    from frontier.prompt_rewards import PromptRewards
 
 _HOME = {
+    "Elicitation": "frontier.choose.elicit",
     "FrontPoint": "frontier.front",
     "Hypervolume": "frontier.front",
     "InputError": "frontier.errors",
     "ParetoFront": "frontier.front",
+    "PromptRewards": "frontier.prompt_rewards",
     "Selection": "frontier.choose",
+    "certify": "frontier.measure.uncertainty",
     "common_reference_point": "frontier.front",
+    "compare_fronts": "frontier.compare",
+    "comparison_page": "frontier.plot.comparison_page",
     "controllability_gap": "frontier.measure",
     "eum": "frontier.measure",
+    "explore": "frontier.choose.explore",
     "front_page": "frontier.plot",
+    "history_page": "frontier.plot.history_page",
     "hypervolume": "frontier.measure",
+    "interpolate": "frontier.choose.interpolate",
+    "interval": "frontier.measure.uncertainty",
     "mip": "frontier.measure",
     "non_dominated": "frontier.measure",
     "pick": "frontier.choose",
+    "plot_comparison": "frontier.plot",
     "plot_front": "frontier.plot",
+    "plot_history": "frontier.plot",
+    "plot_steering": "frontier.plot",
+    "plot_ternary": "frontier.plot",
+    "probability_non_dominated": "frontier.measure.uncertainty",
     "reference_point": "frontier.measure",
     "steering": "frontier.measure",
     "unknown_name": "frontier.errors",
 }
 
 __all__ = [
+    "Elicitation",
     "FrontPoint",
     "Hypervolume",
     "InputError",
     "ParetoFront",
+    "PromptRewards",
     "Selection",
+    "certify",
     "common_reference_point",
+    "compare_fronts",
+    "comparison_page",
     "controllability_gap",
     "eum",
+    "explore",
     "front_page",
+    "history_page",
     "hypervolume",
+    "interpolate",
+    "interval",
     "mip",
     "non_dominated",
     "pick",
+    "plot_comparison",
     "plot_front",
+    "plot_history",
+    "plot_steering",
+    "plot_ternary",
+    "probability_non_dominated",
     "reference_point",
     "steering",
     "unknown_name",

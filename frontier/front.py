@@ -1,15 +1,14 @@
 """Keep a measured front together with everything that its numbers need to mean something.
 
 Each point carries its preference, its mean rewards with their standard errors, the number of prompts, its distance from the reference policy and where it
-came from; the front carries its objectives, the reference policy and the normaliser. Every hypervolume comes with its reference point.
+came from; the front carries its objectives, the reference policy, the normaliser and, where they were kept, the rewards on every prompt. Every
+hypervolume comes with its reference point.
 """
 
-import json
 import math
-import operator
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,100 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier import measure
-from frontier.atomic import write_text
-from frontier.errors import InputError, unknown_name
+from frontier.errors import InputError
+from frontier.points import FrontPoint, Hypervolume, as_list
+from frontier.prompt_rewards import PromptRewards, prompt_means
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = "frontier.ParetoFront"
-SCHEMA_VERSION = 1
+    from frontier.compare import FrontComparison
 
-
-@dataclass(frozen=True)
-class FrontPoint:
-    """One policy, or one setting of a steerable policy, as it was measured.
-
-    Args:
-        rewards (`tuple[float, ...]`): `[K]` mean rewards, maximised, finite, in the order of the front's objectives.
-        standard_error (`tuple[float, ...]`): `[K]` standard errors of those means; NaN = not known.
-        n_prompts (`int`): how many prompts the means are over.
-        preference (`dict`, *optional*): what the policy was asked for, in the JSON form of moalign's `Preference`: `{"weights": {"helpful": 0.7, "brief": 0.3}}`. An
-            objective left out of the weights has weight 0. `None` for a policy that was asked for nothing, such as the reference.
-        kl (`float`, *optional*): mean KL divergence to the reference policy, in nats per completion.
-        source (`str`, *optional*): what produced it: a bundle, a method, a file.
-        extra (`dict`, *optional*): anything else, as JSON values. Plots show `extra["sample"]`, a text that the policy wrote.
-
-    Raises:
-        InputError: a reward is not finite, a standard error is negative or infinite, lengths differ, or `n_prompts` is below 1.
-    """
-
-    rewards: tuple[float, ...]
-    standard_error: tuple[float, ...]
-    n_prompts: int
-    preference: dict[str, Any] | None = None
-    kl: float | None = None
-    source: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("rewards", "standard_error"):
-            object.__setattr__(self, name, tuple(_number(name, value) for value in _rows(name, getattr(self, name))))
-        if not all(math.isfinite(r) for r in self.rewards):
-            raise InputError(f"rewards must be finite, found {list(self.rewards)}")
-        if any(s < 0 or math.isinf(s) for s in self.standard_error):
-            raise InputError(
-                f"standard_error must be at least 0 (NaN where it is not known), found {list(self.standard_error)}"
-            )
-        if len(self.rewards) != len(self.standard_error):
-            raise InputError(
-                f"standard_error must have one value per reward: found {len(self.standard_error)} for {len(self.rewards)}"
-            )
-        whole = hasattr(self.n_prompts, "__index__") and not isinstance(self.n_prompts, bool)
-        if not whole or self.n_prompts < 1:
-            raise InputError(f"n_prompts must be a whole number of at least 1, found {self.n_prompts!r}")
-        object.__setattr__(self, "n_prompts", operator.index(self.n_prompts))  # a NumPy integer would not go into JSON
-        if self.kl is not None:
-            object.__setattr__(self, "kl", _number("kl", self.kl))
-            if not math.isfinite(self.kl):
-                raise InputError(f"kl must be finite, or None where it is not known; found {self.kl}")
-        if self.preference is not None and not isinstance(self.preference, dict):
-            raise InputError(f"preference must be a mapping or None, found {self.preference!r}")
-        if not isinstance(self.extra, dict) or not isinstance(self.source, str):
-            raise InputError(f"extra must be a mapping and source a text, found {self.extra!r} and {self.source!r}")
-
-    def weights(self, objectives: Iterable[str]) -> tuple[float, ...] | None:
-        """`[K]` weights in the order of the objectives, or `None` when the preference holds none."""
-        named = (self.preference or {}).get("weights")
-        if named is None:
-            return None
-        if not isinstance(named, Mapping):
-            raise InputError(f"preference.weights must map objectives to numbers, found {named!r}")
-        names = list(objectives)
-        for name in named:
-            if name not in names:
-                raise unknown_name("objective in preference.weights", str(name), names)
-        values = tuple(_number(f"preference.weights.{name}", named.get(name, 0.0)) for name in names)
-        if not all(math.isfinite(v) for v in values):
-            raise InputError(f"preference.weights must be finite, found {named}")
-        return values
-
-
-@dataclass(frozen=True)
-class Hypervolume:
-    """A hypervolume with what it refers to; two of them compare only when reference point, normaliser and prompts agree.
-
-    Args:
-        value (`float`): the dominated volume, in the product of the objectives' units.
-        reference_point (`tuple[float, ...]`): `[K]`, in the front's objective order.
-        normalizer (`dict`, *optional*): of the front; `None` for raw rewards.
-        n_prompts (`int`): the fewest prompts that a point was measured on.
-    """
-
-    value: float
-    reference_point: tuple[float, ...]
-    normalizer: dict[str, Any] | None
-    n_prompts: int
+__all__ = ["FrontPoint", "Hypervolume", "ParetoFront", "common_reference_point"]
 
 
 @dataclass(frozen=True)
@@ -125,9 +40,10 @@ class ParetoFront:
         reference_policy (`FrontPoint`, *optional*): where training started from.
         normalizer (`dict`, *optional*): location and scale of each objective that the rewards were divided by, as JSON values; `None` for raw rewards.
         info (`dict`, *optional*): anything else about the measurement, as JSON values.
+        prompt_rewards (`PromptRewards`, *optional*): the rewards of every point on every prompt, in the order of the points. With them every figure gets an interval.
 
     Raises:
-        InputError: no or doubled objectives, no points, or a point that does not fit the objectives; the message names the point.
+        InputError: no or doubled objectives, no points, or a point or per-prompt rewards that don't fit; the message names the point.
 
     Example:
         >>> front = ParetoFront(("helpful", "brief"), (FrontPoint((1, 3), (0.1, 0.1), 64), FrontPoint((2, 2), (0.1, 0.1), 64)))
@@ -140,10 +56,11 @@ class ParetoFront:
     reference_policy: FrontPoint | None = None
     normalizer: dict[str, Any] | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    prompt_rewards: PromptRewards | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objectives", tuple(_rows("objectives", self.objectives)))
-        object.__setattr__(self, "points", tuple(_rows("points", self.points)))
+        object.__setattr__(self, "objectives", tuple(as_list("objectives", self.objectives)))
+        object.__setattr__(self, "points", tuple(as_list("points", self.points)))
         names = self.objectives
         if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
             raise InputError(f"objectives must be names that differ, at least one; found {list(names)}")
@@ -161,6 +78,32 @@ class ParetoFront:
                 point.weights(names)
             except InputError as error:
                 raise InputError(f"{where}: {error}") from error
+        if self.prompt_rewards is not None:
+            self._check_prompt_rewards(self.prompt_rewards)
+
+    def _check_prompt_rewards(self, samples: PromptRewards) -> None:
+        """Points that were swapped, filtered or rescaled without their samples would get the intervals of others."""
+        if not isinstance(samples, PromptRewards):
+            raise InputError(f"prompt_rewards must be PromptRewards or None, found {type(samples).__name__}")
+        if samples.objectives != self.objectives or samples.n_points != len(self.points):
+            raise InputError(
+                f"prompt_rewards must be of the front's {len(self.points)} points and of {', '.join(self.objectives)}; found "
+                f"{samples.n_points} points and {', '.join(samples.objectives)}"
+            )
+        pairs = [("points", samples.means(), self.rewards)]
+        if samples.reference is not None and self.reference_policy is not None:
+            base = prompt_means(samples.reference)[None]
+            pairs.append(("reference_policy", base, np.array([self.reference_policy.rewards])))
+        size = np.abs(np.nan_to_num(samples.rewards)).max(axis=(0, 1))
+        for what, means, rewards in pairs:
+            # Means may have been taken in single precision; a value that is not known says nothing.
+            off = np.abs(means - rewards) > 1e-5 * np.maximum(size, np.abs(rewards))
+            if off.any():
+                i, k = np.argwhere(off)[0]
+                where = f"{what}[{i}]" if what == "points" else what
+                raise InputError(
+                    f"prompt_rewards belong to other points: their mean of {self.objectives[k]} at {where} is {means[i, k]:g}, the point has {rewards[i, k]:g}"
+                )
 
     @property
     def rewards(self) -> NDArray[np.float64]:
@@ -184,8 +127,7 @@ class ParetoFront:
 
     def non_dominated(self) -> "ParetoFront":
         """The front without its dominated points, everything else unchanged."""
-        kept = tuple(p for p, keep in zip(self.points, self.non_dominated_mask(), strict=True) if keep)
-        return ParetoFront(self.objectives, kept, self.reference_policy, self.normalizer, self.info)
+        return self.take(np.flatnonzero(self.non_dominated_mask()))
 
     def hypervolume(self, reference_point: ArrayLike | None = None) -> Hypervolume:
         """The hypervolume of the points, with its reference point.
@@ -227,83 +169,130 @@ class ParetoFront:
             raise InputError("no point of the front has weights in its preference, so this figure has no meaning here")
         return self.rewards[known], weights[known]
 
+    def take(self, points: Iterable[int]) -> "ParetoFront":
+        """Some points only, in the order of the indices, everything else unchanged.
+
+        Raises:
+            InputError: no index, one that is no point's, or one that comes twice.
+        """
+        from frontier.merge import take
+
+        return take(self, points)
+
+    def filter(
+        self,
+        predicate: Callable[[FrontPoint], bool] | None = None,
+        *,
+        minimum: Mapping[str, float] | None = None,
+        maximum: Mapping[str, float] | None = None,
+        source: str | Collection[str] | None = None,
+    ) -> "ParetoFront":
+        """The points that satisfy every condition that is given, everything else unchanged.
+
+        Args:
+            predicate (`Callable`, *optional*): of a `FrontPoint`.
+            minimum (`Mapping[str, float]`, *optional*): least mean reward by objective.
+            maximum (`Mapping[str, float]`, *optional*): largest mean reward by objective.
+            source (`str` or collection, *optional*): the points of these sources.
+
+        Raises:
+            InputError: an unknown objective or source, a bound that is no number, or no point is left.
+        """
+        from frontier.merge import filter_points
+
+        return filter_points(self, predicate, minimum or {}, maximum or {}, source)
+
+    def merge(self, *others: "ParetoFront", labels: Sequence[str] | None = None) -> "ParetoFront":
+        """The points of all fronts as one front. See `frontier.merge.merge`."""
+        from frontier.merge import merge
+
+        return merge([self, *others], labels)
+
+    def compare(self, other: "ParetoFront", labels: tuple[str, str] = ("A", "B"), **options: Any) -> "FrontComparison":
+        """Every figure of two fronts side by side, above one reference point. See `frontier.compare.compare_fronts`."""
+        from frontier.compare import compare_fronts
+
+        return compare_fronts(dict(zip(labels, (self, other), strict=True)), **options)
+
     def table(self) -> str:
         """The points as an aligned text table: weights, rewards ± standard error, KL, and `*` where no point dominates."""
-        header = ["", "#", *(f"w({o})" for o in self.objectives), *self.objectives, "KL", "prompts", "source"]
-        marks = ["*" if keep else "" for keep in self.non_dominated_mask()]
-        rows = [
-            [m, str(i), *_cells(p, self.objectives)] for i, (m, p) in enumerate(zip(marks, self.points, strict=True))
-        ]
-        if self.reference_policy is not None:
-            rows.append(["", "ref", *_cells(self.reference_policy, self.objectives)])
-        used = [j for j in range(len(header)) if any(row[j] for row in rows)]
-        widths = {j: max(len(row[j]) for row in [header, *rows]) for j in used}
-        lines = ["  ".join(row[j].rjust(widths[j]) for j in used).rstrip() for row in [header, *rows]]
-        return "\n".join(lines)
+        from frontier.tables import text_table
+
+        return text_table(self)
 
     def to_frame(self) -> "pd.DataFrame":
         """The points as a data frame: one row a point, columns `weight.NAME`, `NAME`, `NAME.se`, `kl`, `n_prompts`, `non_dominated`, `source`."""
         import pandas as pd
 
-        columns: dict[str, Any] = {}
-        for prefix, suffix, array in (
-            ("weight.", "", self.weights),
-            ("", "", self.rewards),
-            ("", ".se", self.standard_errors),
-        ):
-            columns |= {f"{prefix}{name}{suffix}": array[:, k] for k, name in enumerate(self.objectives)}
-        columns["kl"] = [math.nan if p.kl is None else p.kl for p in self.points]
-        columns["n_prompts"] = [p.n_prompts for p in self.points]
-        columns["non_dominated"] = self.non_dominated_mask()
-        columns["source"] = [p.source for p in self.points]
-        return pd.DataFrame(columns)
+        from frontier.tables import columns_of
+
+        return pd.DataFrame(columns_of(self))
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the columns of `to_frame` as CSV, every float so that it comes back bit for bit; what is not known is empty."""
+        from frontier.tables import write_csv
+
+        return write_csv(self, path)
+
+    @classmethod
+    def from_frame(
+        cls, frame: "pd.DataFrame", objectives: Sequence[str] | None = None, **options: Any
+    ) -> "ParetoFront":
+        """A front from a data frame with the columns of `to_frame`, or with columns of rewards only. See `frontier.tables.front_of_frame`."""
+        from frontier.tables import front_of_frame
+
+        return front_of_frame(frame, objectives, **options)
+
+    @classmethod
+    def from_csv(
+        cls, path: str | os.PathLike[str], objectives: Sequence[str] | None = None, **options: Any
+    ) -> "ParetoFront":
+        """A front from a CSV file with the columns of `to_frame`, or with columns of rewards only. See `frontier.tables.front_of_csv`."""
+        from frontier.tables import front_of_csv
+
+        return front_of_csv(path, objectives, **options)
+
+    @classmethod
+    def of_sweep(cls, objectives: Sequence[str], rows: Iterable[tuple[Any, Any]], **options: Any) -> "ParetoFront":
+        """A front from rows of (preference, rewards) that were measured one after the other. See `frontier.sweep.front_of_sweep`."""
+        from frontier.sweep import front_of_sweep
+
+        return front_of_sweep(objectives, rows, **options)
+
+    @classmethod
+    def of_prompt_rewards(
+        cls, prompt_rewards: PromptRewards, preferences: Iterable[Any] | None = None, **options: Any
+    ) -> "ParetoFront":
+        """A front from the rewards of every point on every prompt: means, standard errors and samples agree by construction. See `frontier.sweep.front_of_prompt_rewards`."""
+        from frontier.sweep import front_of_prompt_rewards
+
+        return front_of_prompt_rewards(prompt_rewards, preferences, **options)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the front as JSON. `load` gives back every float bit for bit.
+        """Write the front as JSON, its per-prompt rewards beside it (`front.json` and `front.prompts.safetensors`). `load` gives back every float bit for bit.
 
         Raises:
             InputError: `info`, `normalizer`, a preference or an `extra` holds something that JSON has no form for (NaN included).
         """
-        document = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION} | {
-            f.name: getattr(self, f.name) for f in fields(self)
-        }
-        document["points"] = [_to_json(p) for p in self.points]
-        document["reference_policy"] = self.reference_policy and _to_json(self.reference_policy)
-        try:
-            text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: the front can't be written as JSON: {error}") from error
-        write_text(Path(path), text + "\n")
-        return Path(path)
+        from frontier.front_json import save_front
+
+        return save_front(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "ParetoFront":
-        """Read a front that `save` wrote.
+    def load(cls, path: str | os.PathLike[str], *, prompt_rewards: bool = True) -> "ParetoFront":
+        """Read a front that `save` wrote, by this version or an older one.
+
+        Args:
+            path (`str` or `PathLike`): the JSON file.
+            prompt_rewards (`bool`, *optional*, defaults to `True`): read the per-prompt rewards too; `False` leaves them out, where their file got lost.
 
         Raises:
-            InputError: the file is missing, is no JSON, has another schema, lacks or adds a field, or holds a NaN; the message names file and field.
+            InputError: the file is missing, is no JSON, has another schema, lacks or adds a field, or holds a NaN, or the file of its per-prompt rewards is missing or altered; the
+                message names file and field.
         """
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf8"), parse_constant=_refuse_constant)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a readable front: {error}") from error
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-            raise InputError(f"{path}: field schema must be {SCHEMA!r}, found {found!r}")
-        if document.pop("schema_version", None) != SCHEMA_VERSION:
-            raise InputError(
-                f"{path}: field schema_version must be {SCHEMA_VERSION}; a newer front needs a newer frontier"
-            )
-        del document["schema"]
-        try:
-            _check_fields("", document, cls)
-            points = [_from_json(f"points[{i}]", p) for i, p in enumerate(_rows("points", document["points"]))]
-            reference = document["reference_policy"]
-            if reference is not None:
-                document["reference_policy"] = _from_json("reference_policy", reference)
-            return cls(**(document | {"points": points}))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        from frontier.front_json import load_front
+
+        return load_front(path, cls, prompt_rewards=prompt_rewards)
 
 
 def common_reference_point(*fronts: ParetoFront) -> NDArray[np.float64]:
@@ -328,61 +317,3 @@ def common_reference_point(*fronts: ParetoFront) -> NDArray[np.float64]:
             )
     rows = [p.rewards for front in fronts for p in (*front.points, front.reference_policy) if p is not None]
     return measure.reference_point(rows)
-
-
-def _rows(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise InputError(f"{name} must be a list, found {values!r}")
-    return list(values)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, str | bool):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must hold numbers, found {value!r}") from None
-
-
-def _cells(point: FrontPoint, objectives: tuple[str, ...]) -> list[str]:
-    weights = point.weights(objectives)
-    return [
-        *([f"{w:.2f}" for w in weights] if weights else [""] * len(objectives)),
-        *(f"{r:.3f} ± {s:.3f}" for r, s in zip(point.rewards, point.standard_error, strict=True)),
-        "" if point.kl is None else f"{point.kl:.3f}",
-        str(point.n_prompts),
-        point.source,
-    ]
-
-
-def _to_json(point: FrontPoint) -> dict[str, Any]:
-    # JSON has no NaN: an unknown standard error is null.
-    return asdict(point) | {"standard_error": [None if math.isnan(s) else s for s in point.standard_error]}
-
-
-def _from_json(where: str, record: Any) -> FrontPoint:
-    _check_fields(where, record, FrontPoint)
-    try:
-        errors = [math.nan if s is None else s for s in _rows("standard_error", record["standard_error"])]
-        return FrontPoint(**(record | {"standard_error": errors}))
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _check_fields(where: str, record: Any, of: type[FrontPoint] | type[ParetoFront]) -> None:
-    names = [f.name for f in fields(of)]
-    if not isinstance(record, dict):
-        raise InputError(
-            f"{where or 'the front'} must be an object with the fields {', '.join(names)}, found {record!r}"
-        )
-    for name in record:
-        if name not in names:
-            raise unknown_name(f"field of {where or 'the front'}", name, names)
-    for name in names:
-        if name not in record:
-            raise InputError(f"field {where + '.' if where else ''}{name} is missing")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"it holds {name}, which is no JSON number")

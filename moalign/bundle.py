@@ -7,6 +7,7 @@ A bundle is a folder of ordinary PEFT LoRA folders, one per objective, plus `ste
       helpful/              adapter_config.json, adapter_model.safetensors: any PEFT user can load it alone
       brief/                ...
       front.json, README.md the measured front and the model card, once there are any
+      front.prompts.safetensors   the front's rewards prompt by prompt, for intervals and tests
 """
 
 import dataclasses

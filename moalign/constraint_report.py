@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 
 from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
+from frontier.measure.uncertainty.lower_bounds import skewness_bound
 from moalign.constraint_history import Moment, Oscillation, log_name
 from moalign.scalarize.lagrangian import Constraint
 
@@ -76,17 +77,17 @@ class ConstraintReport:
     r"""The report that ends a constrained run.
 
     With $\bar r$ and $s$ the mean and standard deviation of n prompts' mean rewards, the interval at `level` $1 - \alpha$ is
-    $\bar r \pm t_{1-\alpha/2,\,n-1}\, s / \sqrt n$. The certificate is the safety test of HC-RLHF ([Chittepu et al., 2025](https://arxiv.org/abs/2506.08266)): with
-    $b = t_{1-\delta/m,\,n-1}\, s / \sqrt n$ for m constraints (Bonferroni), it is given
+    $\bar r \pm t_{1-\alpha/2,\,n-1}\, s / \sqrt n$. The certificate is the safety test of HC-RLHF ([Chittepu et al., 2025](https://arxiv.org/abs/2506.08266)) with bounds
+    that give way to the skew of the rewards (`frontier.measure.uncertainty.lower_bounds.skewness_bound`, $B$). At $\delta / m$ for m constraints (Bonferroni), it is given
 
-    - to `above` if $\bar r - b$ is at least the threshold,
-    - to `below` if $\bar r + b$ is at most the threshold,
+    - to `above` if $B(r)$ is at least the threshold,
+    - to `below` if $-B(-r)$ is at most the threshold,
     - to `equal` if both lie within the tolerance of the threshold (two one-sided tests).
 
-    So the chance that any constraint which does not hold is certified is at most $\delta$: exactly for normal prompt means, nearly for many prompts, and only if these
-    prompts neither trained nor chose the policy. Rewards that are rarely very bad need more prompts, for before the first bad reply $s$ says nothing of it. At $\delta$ =
-    5 % and a mean just on the wrong side, `above` is certified in 5 % of simulated runs for normal rewards, but in 14, 8 and 6 % (n = 10, 100, 1000) where a reward is
-    exponential towards the bad side, and in 11 and 5 % (n = 100, 1000) where 5 % of replies fail. Prompts that are all alike get no certificate. A single
+    So the chance that any constraint which does not hold is certified is at most $\delta$, if these prompts neither trained nor chose the policy. At $\delta$ = 5 % and a mean just
+    on the wrong side, `above` was certified in 1.6, 4.4 and 4.6 % (n = 10, 100, 1000) of simulated runs for normal rewards, in 3.5, 4.1 and 4.8 % where a reward is exponential
+    towards the bad side (the plain t bound: 14.5, 7.1 and 5.9 %), and in 0.0 and 4.5 % (n = 100, 1000) where 5 % of replies fail (t: 11.1 and 5.4 %). Before the first bad reply the prompts say
+    nothing of it: failures so rare that the prompts may hold none need `frontier.certify` with the range of the reward. Prompts that are all alike get no certificate. A single
     inequality can be certified while its verdict is "not decided": a bound on one side lies closer to the mean than the ends of an interval at $1 - \delta$.
 
     Args:
@@ -98,7 +99,7 @@ class ConstraintReport:
 
     Example:
         >>> safe = Constraint("safe", "above", 0.0)
-        >>> report = ConstraintReport.measure([safe], [[0.4], [0.7], [0.1], [0.6]], ["safe"])
+        >>> report = ConstraintReport.measure([safe], [[0.4], [0.7], [0.3], [0.6], [0.5], [0.8]], ["safe"])
         >>> report.results[0].verdict, report.certified
         ('held', True)
     """
@@ -294,7 +295,8 @@ def _judged(
     # Rounding leaves alike prompts a tiny spread, which would pass for certainty.
     alike = bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
     error = 0.0 if alike else float(means.std(ddof=1)) / math.sqrt(n)
-    reach, bound = (float(stdtrit(n - 1, chance)) * error for chance in ((1 + level) / 2, 1 - delta))
+    reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    lower, upper = (mean, mean) if alike else (skewness_bound(means, delta), -skewness_bound(-means, delta))
     lowest = constraint.threshold - tolerance if constraint.kind != "below" else -math.inf
     highest = constraint.threshold + tolerance if constraint.kind != "above" else math.inf
     low, high = mean - reach, mean + reach
@@ -302,8 +304,8 @@ def _judged(
         verdict = "held"
     else:
         verdict = "violated" if high < lowest or low > highest else "not decided"
-    certified = not alike and lowest <= mean - bound and mean + bound <= highest
-    return mean, error, low, high, verdict, mean - bound, mean + bound, certified
+    certified = not alike and lowest <= lower and upper <= highest
+    return mean, error, low, high, verdict, lower, upper, certified
 
 
 def _settled(path: Sequence[Moment], cap: float | None) -> tuple[float | None, bool | None, Oscillation | None]:

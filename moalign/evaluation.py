@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from frontier.errors import InputError, unknown_name
 from frontier.front import FrontPoint, ParetoFront
+from frontier.prompt_rewards import PromptRewards, prompt_ids
 from moalign.policy import SteerablePolicy, Text
 from moalign.preference import Preference
 from reward_heads import NormalizedReward, Normalizer, VectorReward
@@ -233,7 +234,8 @@ def measure_front(
 
     Returns:
         `ParetoFront`: a point per preference with mean rewards, standard errors, KL in nats per completion, the perplexity of its completions under the
-        reference policy and one sample text.
+        reference policy and one sample text. `prompt_rewards` holds the rewards on every prompt, NaN where one is not known, so that points and fronts that
+        answered the same prompts can be compared pair by pair.
 
     Raises:
         InputError: fewer than 2 prompts, no preferences, objectives that are not the policy's in their order, or an objective whose reward is not known
@@ -264,9 +266,12 @@ def measure_front(
         if isinstance(other, NormalizedReward):
             info[f"normalizer/{name}"] = other.normalizer.to_json()
 
-    def point(part: Samples, preference: Preference | None) -> FrontPoint:
-        rewards = normalizer(part.rewards) if normalizer is not None else part.rewards
-        mean, error = _mean_and_error(rewards, samples_per_prompt)
+    by_prompt = [
+        _by_prompt(normalizer(p.rewards) if normalizer is not None else p.rewards, samples_per_prompt) for p in parts
+    ]
+
+    def point(part: Samples, rewards: Tensor, preference: Preference | None) -> FrontPoint:
+        mean, error = _mean_and_error(rewards)
         unknown = [name for name, value in zip(policy.objectives, mean, strict=True) if math.isnan(value)]
         if unknown:
             raise InputError(f"the reward of objective '{unknown[0]}' is not known for any completion of a point")
@@ -276,9 +281,8 @@ def measure_front(
             "sample": part.completions[0],
         }
         for name, other in (others or {}).items():
-            other_mean, other_error = _mean_and_error(
-                score_completions(other, each, part.completions, 512), samples_per_prompt
-            )
+            scored = score_completions(other, each, part.completions, 512)
+            other_mean, other_error = _mean_and_error(_by_prompt(scored, samples_per_prompt))
             extra |= {f"rewards/{name}": _json(other_mean), f"standard_error/{name}": _json(other_error)}
         return FrontPoint(
             rewards=tuple(mean),
@@ -292,16 +296,26 @@ def measure_front(
 
     return ParetoFront(
         objectives=policy.objectives,
-        points=tuple(point(part, p) for part, p in zip(parts[1:], preferences, strict=True)),
-        reference_policy=point(parts[0], None),
+        points=tuple(point(*row) for row in zip(parts[1:], by_prompt[1:], preferences, strict=True)),
+        reference_policy=point(parts[0], by_prompt[0], None),
         normalizer=normalizer.to_json() if normalizer is not None else None,
         info=info,
+        prompt_rewards=PromptRewards(
+            policy.objectives,
+            torch.stack(by_prompt[1:]).numpy(),
+            prompt_ids(prompts),
+            by_prompt[0].numpy(),
+        ),
     )
 
 
-def _mean_and_error(rewards: Tensor, samples_per_prompt: int) -> tuple[list[float], list[float]]:
+def _by_prompt(rewards: Tensor, samples_per_prompt: int) -> Tensor:
+    """`[N, K]` in double precision: the mean over the completions of each prompt, NaN where no reward of them is known."""
+    return rewards.double().view(-1, samples_per_prompt, rewards.shape[1]).nanmean(1)
+
+
+def _mean_and_error(by_prompt: Tensor) -> tuple[list[float], list[float]]:
     """Mean over prompts and its standard error, `[K]` each; prompts whose reward is not known are left out per objective."""
-    by_prompt = rewards.double().view(-1, samples_per_prompt, rewards.shape[1]).nanmean(1)
     means, errors = [], []
     for column in by_prompt.T:
         known = column[~column.isnan()]
@@ -317,6 +331,8 @@ def _json(values: list[float]) -> list[float | None]:
 
 def front_of(front: ParetoFront, name: str) -> ParetoFront:
     """The same points in the units of another reward that was recorded along with them (`others` of `measure_front`).
+
+    Only means and standard errors of it were recorded, so the front has no per-prompt rewards.
 
     Raises:
         InputError: no such reward was recorded, or it is not known for an objective of a point.

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from benchmarks.jobs import Job, run_jobs
 from benchmarks.report import Row, at_least, at_most
 from benchmarks.reward_heads.context import Context
 from benchmarks.reward_heads.sets import SETS, RealSet, Split, comparisons, texts_of
-from benchmarks.reward_heads.training import MAX_LENGTH, POOLED, fine_tune, split_of
+from benchmarks.reward_heads.training import LAYERS, MAX_LENGTH, POOLED, fine_tune, split_of
 from reward_heads import scale_of_differences
 from reward_heads.calibrate import pair_calibration_error
 
@@ -69,10 +69,10 @@ def rows(context: Context) -> list[Row]:
                     part: torch.tensor(result.figures[part])[:, column] for part in ("calibration", "test")
                 }
     for (name, fold), (real, split) in splits.items():
-        started = perf_counter()
+        started = process_time()
         for objective, probed in _probe(context, real, split).items():
             scores[name, fold, "probe", objective] = probed
-        seconds[name]["probe"] += perf_counter() - started
+        seconds[name]["probe"] += process_time() - started
         for objective in real.objectives:
             _compare(measured[name, objective], real, split, fold, objective, scores)
     found = [Row(f"{r.job.settings['name']}.failed", f"training failed: {r.error}", None, holds=False) for r in failed]
@@ -98,9 +98,8 @@ def _probe(context: Context, real: RealSet, split: Split) -> dict[str, dict[str,
     """Scores of scikit-learn heads on frozen embeddings."""
     from reward_heads.probes import Embedder, ProbeConfig, fit_probe
 
-    # The last layer knows what a text is about and has forgotten how it is written; the third of six still knows (and costs half).
     embedder = Embedder.from_pretrained(
-        context.encoder, layer=3, max_length=MAX_LENGTH, cache=context.scratch / "embeddings"
+        context.encoder, layer=LAYERS, max_length=MAX_LENGTH, cache=context.scratch / "embeddings"
     )
     reward = fit_probe(embedder, split.train, ProbeConfig(group_by="document"))
     found: dict[str, dict[str, Tensor]] = {objective: {} for objective in real.objectives}
@@ -225,7 +224,7 @@ def _summary(
     for name, spent in seconds.items():
         k = len(sets[name].objectives)
         for model in MODELS:
-            what = f"training seconds ({'K models together' if model == 'single' else 'one model'}; probes: embedding and fitting)"
+            what = f"CPU seconds of training ({'K models together' if model == 'single' else 'one model'}; probes: embedding and fitting)"
             found.append(Row(f"{name}.cost.{model}", what, spent[model], "s", peer="khead", peer_value=spent["khead"]))
         if spent["single"]:
             ratio = k * spent["khead"] / spent["single"]

@@ -6,11 +6,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
-from scipy import stats
 
 from benchmarks.report import Row, at_most
 from benchmarks.reward_heads.context import Context
 from benchmarks.reward_heads.sets import RealSet, load_set, texts_of
+from benchmarks.reward_heads.training import LAYERS, keep_layers
 from reward_heads import TransformerReward
 from reward_heads.decorrelate import DecorrelationReport, Length, erase_length, fit_decorrelation, spearman
 from reward_heads.decorrelate.head import head_inputs, with_head
@@ -24,7 +24,8 @@ SET = "hh_dual"
 MAX_LENGTH = 160
 # `load_set` cuts responses to so many.
 WORDS = 60
-FOLDS, QUICK_FOLDS = 5, 2
+# Correlations of n responses scatter by 1/sqrt(n) in the fit and again in the judgement, so both get as many as there are: halves, drawn anew so often.
+HALVINGS, QUICK_HALVINGS = 10, 2
 # The heads learn from this share of the documents; decorrelation is fitted and judged on the others, because a head follows what it has memorised in another way.
 TRAIN = 0.3
 BAR = 0.05
@@ -32,7 +33,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows(context: Context) -> list[Row]:
-    """Probes with a curve over length, fold by fold; and one plain sequence classifier with length erased from its head."""
+    """Probes with a curve over length, on random halves; and one plain sequence classifier with length erased from its head."""
     real = load_set(context.loaders, SET)
     documents = sorted({row["document"] for row in real.rows})
     random.Random(0).shuffle(documents)
@@ -43,27 +44,31 @@ def rows(context: Context) -> list[Row]:
 
 
 def _probes(context: Context, real: RealSet, train: Rows, documents: Sequence[str]) -> list[Row]:
-    folds = QUICK_FOLDS if context.quick else FOLDS
     embedder = Embedder.from_pretrained(
-        context.encoder, pooling="mean", max_length=MAX_LENGTH, dtype="bfloat16", cache=context.scratch / "embeddings"
+        context.encoder,
+        pooling="mean",
+        layer=LAYERS,
+        max_length=MAX_LENGTH,
+        dtype="bfloat16",
+        cache=context.scratch / "embeddings",
     )
     reward = fit_probe(embedder, train, ProbeConfig(objectives=real.objectives, uncertainty=False))
     reports: list[DecorrelationReport] = []
     after: list[list[float]] = []
     errors: list[list[float]] = []
-    for fold in range(folds):
-        out = set(documents[fold::folds])
+    for halving in range(QUICK_HALVINGS if context.quick else HALVINGS):
+        out = set(random.Random(halving).sample(documents, len(documents) // 2))
         held = _of(real, out)
         corrected, report = fit_decorrelation(reward, _of(real, set(documents) - out), held_out=held, threshold=BAR)
-        save_reward(corrected, context.scratch / f"decorrelated{fold}")
-        loaded = load_reward(context.scratch / f"decorrelated{fold}")
+        save_reward(corrected, context.scratch / f"decorrelated{halving}")
+        loaded = load_reward(context.scratch / f"decorrelated{halving}")
         prompts, completions = (list(column) for column in zip(*texts_of(held), strict=True))
         length = Length()(completions)
         scores = loaded.score(prompts, completions).double().T
         after.append([spearman(column, length) for column in scores])
         errors.append([_standard_error(column, length, prompts) for column in scores])
         reports.append(report)
-    n = sum(report.held_out.n for report in reports)
+    n = round(fmean(report.held_out.n for report in reports))
     found = []
     for k, name in enumerate(real.objectives):
         found += _rows_of(name, k, n, reports, [values[k] for values in after], [values[k] for values in errors])
@@ -77,10 +82,11 @@ def _rows_of(
     before = [report.held_out.before[k] for report in reports]
     sizes = [abs(value) for value in after]
     mean = fmean(sizes)
-    half = stats.t.ppf(0.975, len(sizes) - 1) * stdev(sizes) / len(sizes) ** 0.5
     chance = fmean(error**2 for error in errors)
     rms = max(fmean(value**2 for value in after) - chance, 0.0) ** 0.5
-    texts = f"{n} held-out responses of {SET}, cut to {WORDS} words, {len(after)} folds"
+    texts = (
+        f"{n} held-out responses of {SET}, cut to {WORDS} words, fitted on as many others; {len(after)} random halvings"
+    )
     accuracies = [(report.held_out.accuracy_before, report.held_out.accuracy_after) for report in reports]
     each = ", ".join(f"{value:+.3f}" for value in after)
     was, now = (fmean(values[k] for values in part) for part in zip(*accuracies, strict=True))
@@ -92,17 +98,17 @@ def _rows_of(
         ),
         Row(
             f"{base}.spearman.after",
-            f"mean |Spearman| of score and words on {texts}; probe with decorrelation, exported and loaded again; folds {each} (chance alone moves one by ±{1.96 * chance**0.5:.3f})",
+            f"mean |Spearman| of score and words on {texts}; probe with decorrelation, exported and loaded again: {each} (chance in the held-out half alone moves one by ±{1.96 * chance**0.5:.3f})",
             mean,
-            interval=[max(mean - half, 0.0), mean + half],
+            interval=[min(sizes), max(sizes)],
             peer="before, mean of absolute values",
             peer_value=fmean(map(abs, before)),
             **at_most(BAR, mean),
         ),
         Row(
             f"{base}.spearman.rms",
-            f"how far a single exported model is from 0: root mean square of {len(after)} folds, the sampling error of their held-out responses taken off; {len(after)} folds tell it "
-            "only roughly, and the correction's own fit scatters too",
+            f"how far a single exported model is from 0: root mean square of {len(after)} halvings, the sampling error of their held-out responses taken off; what is "
+            "left is the scatter of the correction's own fit; the halvings overlap",
             rms,
             **at_most(BAR, rms),
         ),
@@ -128,6 +134,7 @@ def _plain(context: Context, real: RealSet, train: Rows, documents: Sequence[str
     reward = TransformerReward.from_base(
         context.encoder, real.objectives, tokenizer=load_tokenizer(context.encoder), max_length=MAX_LENGTH
     )
+    keep_layers(reward.model, LAYERS)
     reward.model.to(torch.bfloat16)  # type: ignore[arg-type]
     texts = read_texts(train, real.objectives)
     features = head_inputs(reward, texts.prompts, texts.completions)

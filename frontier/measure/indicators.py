@@ -1,14 +1,16 @@
 """Tell apart how good a set of policies is from how well it does what it is asked.
 
 EUM takes, for every user, the best point of the front; MIP takes the point that answers to that user's weights. Their difference is what is lost because
-the policy isn't steered exactly, and `steering` says objective by objective whether asking for more gives more.
+the policy isn't steered exactly. Larger is better for EUM and MIP, smaller for the gap. `steering` (in its own file) says objective by objective whether asking
+for more gives more.
 """
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from frontier.errors import InputError
-from frontier.measure.dominance import as_points
+from frontier.measure.rows import filled, paired
+from frontier.measure.steering import steering
+
+__all__ = ["controllability_gap", "eum", "mip", "steering"]
 
 
 def eum(front_points: ArrayLike, weights: ArrayLike) -> float:
@@ -29,8 +31,8 @@ def eum(front_points: ArrayLike, weights: ArrayLike) -> float:
         >>> eum([[1, 0], [0, 1]], [[0.75, 0.25], [0.5, 0.5]])
         0.625
     """
-    users = _filled(weights, "weights")
-    points = _filled(front_points, "front points", users.shape[1])
+    users = filled(weights, "weights")
+    points = filled(front_points, "front points", users.shape[1])
     return float((users @ points.T).max(axis=1).mean())
 
 
@@ -50,7 +52,7 @@ def mip(points_for_weights: ArrayLike, weights: ArrayLike) -> float:
         >>> mip([[1, 0], [0, 1]], [[0.75, 0.25], [0.5, 0.5]])
         0.625
     """
-    users, points = _paired(points_for_weights, weights)
+    users, points = paired(points_for_weights, weights)
     return float((users * points).sum(axis=1).mean())
 
 
@@ -70,51 +72,7 @@ def controllability_gap(points_for_weights: ArrayLike, weights: ArrayLike) -> fl
         >>> controllability_gap([[0, 1], [1, 0]], [[1, 0], [0, 1]])  # each user gets the other's point
         1.0
     """
-    users, points = _paired(points_for_weights, weights)
+    users, points = paired(points_for_weights, weights)
     # The products are formed alike for the best and for the own point: two routines could differ in the last bit and give a gap below 0.
     utility = users @ points.T
     return float((utility.max(axis=1) - utility.diagonal()).mean())
-
-
-def steering(weights: ArrayLike, rewards: ArrayLike) -> NDArray[np.float64]:
-    """Whether asking for more of an objective gives more of it: Spearman's rank correlation between w_k and r_k, for each objective k.
-
-    1 means that the rewards are ordered exactly as the weights (ties shared), 0 that they have nothing to do with each other.
-
-    Args:
-        weights (`ArrayLike`): `[W, K]`, finite.
-        rewards (`ArrayLike`): `[W, K]`, finite; row i from the policy steered to row i of the weights.
-
-    Returns:
-        `NDArray[np.float64]`: `[K]`. NaN = not known: with fewer than two rows, or when the weight of the objective or its reward is the same in all rows, there is
-        no order to compare.
-
-    Raises:
-        InputError: either is empty or not finite, or their shapes differ.
-    """
-    from scipy.stats import spearmanr  # a second to import, and only this function needs it
-
-    users, points = _paired(rewards, weights)
-    result = np.full(users.shape[1], np.nan)
-    for k in range(users.shape[1]):
-        if np.ptp(users[:, k]) > 0 and np.ptp(points[:, k]) > 0:
-            result[k] = spearmanr(users[:, k], points[:, k]).statistic
-    return result
-
-
-def _filled(rows: ArrayLike, what: str, columns: int | None = None) -> NDArray[np.float64]:
-    array = as_points(rows, what, columns)
-    if array.size == 0:
-        raise InputError(f"there are no {what}: this indicator is a mean, which needs at least one")
-    return array
-
-
-def _paired(rewards: ArrayLike, weights: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights and points of equal shape, in this order."""
-    users = _filled(weights, "weights")
-    points = _filled(rewards, "points", users.shape[1])
-    if len(users) != len(points):
-        raise InputError(
-            f"row i of the points belongs to row i of the weights: found {len(points)} points and {len(users)} weights"
-        )
-    return users, points

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 BASE = ("#1a52b0", "#d9500b", "#f2c500")
 UNKNOWN = "#8a8a8a"  # no weights to speak of
+# For what has a name and no weights (a front, a run): every two differ in lightness, so that they stay apart in grey and without red-green vision.
+SERIES = ("#1a52b0", "#d9500b", "#1c1c1c", "#f2c500", "#4f1d63", "#7fb4d8")
 # Stops of matplotlib's plasma, without its lightest end, which is hard to see on white. Lightness rises all the way.
 SCALE = ("#0d0887", "#5302a3", "#8b0aa5", "#b83289", "#db5c68", "#f48849", "#febd2a")
 

@@ -1,4 +1,4 @@
-"""Work out what a picture of fronts has to show, once for the PNG and for the page: layers, colours, labels and the summary."""
+"""Work out what a picture of fronts has to show, once for the static pictures and for the pages: layers, colours, labels and the summary."""
 
 import itertools
 import math
@@ -30,7 +30,23 @@ class Layer:
 
     def lettered_picks(self) -> list[tuple[str, str, int]]:
         """`(letter, label, index)` of each pick: a letter beside the point keeps plots readable, the legend tells the label."""
-        return [(chr(ord("a") + n), label, index) for n, (label, index) in enumerate(self.picks.items())]
+        return [(_letter(n), label, index) for n, (label, index) in enumerate(self.picks.items())]
+
+    def covariances(self, x: int, y: int) -> NDArray[np.float64]:
+        """`[n, 2, 2]` covariances of the mean rewards of two objectives, from the standard errors and the correlation over prompts.
+
+        NaN where a standard error is not known. Without `prompt_rewards`, or where a correlation can't be had from them, the two count as uncorrelated.
+        """
+        errors = self.front.standard_errors[:, [x, y]]
+        kept = getattr(self.front, "prompt_rewards", None)
+        unknown = np.zeros(len(errors))
+        correlation = unknown if kept is None else _correlations(kept.rewards[:, :, x], kept.rewards[:, :, y])
+        off = correlation * errors[:, 0] * errors[:, 1]
+        return np.stack([np.stack([errors[:, 0] ** 2, off], -1), np.stack([off, errors[:, 1] ** 2], -1)], -2)
+
+    def steered(self) -> NDArray[np.bool_]:
+        """`[n]`, true for the points that have weights in their preference."""
+        return np.asarray(~np.isnan(self.front.weights).any(axis=1))
 
 
 @dataclass(frozen=True)
@@ -52,8 +68,12 @@ class View:
     @property
     def units(self) -> str:
         """What the numbers on the axes are, for a caption."""
-        scale = "in standard deviations of the reference policy" if self.normalised else "in raw units"
-        return f"Mean rewards {scale}; higher is better. Bars: ± 1 standard error."
+        return f"Mean rewards in {self.unit}; higher is better. Bars: ± 1 standard error."
+
+    @property
+    def unit(self) -> str:
+        """The unit of the rewards, in words."""
+        return "standard deviations of the reference policy" if self.normalised else "raw units"
 
     @property
     def colour_note(self) -> str:
@@ -68,6 +88,11 @@ class View:
             "; reference policy sd units" if self.normalised else ""
         )
 
+    def axis_lines(self, k: int) -> tuple[str, str]:
+        """The label of an axis in two lines: what it is, and its unit and direction."""
+        unit = "reference policy sd" if self.normalised else "raw units"
+        return f"reward of {self.objectives[k]}", f"({unit}; higher is better)"
+
     def extents(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """`[K]` smallest and largest reward of everything that is drawn."""
         rows = np.concatenate(
@@ -81,6 +106,8 @@ def view_of(
     colour_by: str | None = None,
     picks: Mapping[str, int] | None = None,
     samples: Samples | None = None,
+    *,
+    least: int = 2,
 ) -> View:
     """Settle what to draw, and refuse what can't be drawn.
 
@@ -89,9 +116,10 @@ def view_of(
         colour_by (`str`, *optional*): the objective whose weight gives the colour when there are not three. Default: the first.
         picks (`Mapping[str, int]`, *optional*): points of the first front to point out, by label.
         samples (*optional*): a text per point of the first front, or such a list by front label. Default: each point's `extra["sample"]`.
+        least (`int`, *optional*, defaults to 2): the fewest objectives that the picture can show.
 
     Raises:
-        InputError: no front, different objectives, a single objective, an unknown objective or front label, a pick that is not a point, or as many texts as there are
+        InputError: no front, different objectives, fewer objectives than the picture needs, an unknown objective or front label, a pick that is not a point, or as many texts as there are
             not points.
     """
     named = {"front": fronts} if isinstance(fronts, ParetoFront) else dict(fronts)
@@ -100,7 +128,7 @@ def view_of(
     first = next(iter(named))
     objectives = named[first].objectives
     place = common_reference_point(*named.values())
-    if len(objectives) < 2:
+    if len(objectives) < least:
         raise InputError(f"a trade-off needs two objectives, found only {objectives[0]}")
     if colour_by is not None and colour_by not in objectives:
         raise unknown_name("objective", colour_by, objectives)
@@ -170,6 +198,25 @@ def summary_lines(view: View) -> list[str]:
 def place_of(view: View) -> str:
     """The reference point in words: `helpful -0.11, brief 0.20`."""
     return ", ".join(f"{name} {value:.2f}" for name, value in zip(view.objectives, view.reference_point, strict=True))
+
+
+def _letter(number: int) -> str:
+    """a, b, ... z, aa, ab, ..."""
+    before, last = divmod(number, 26)
+    return (_letter(before - 1) if before else "") + chr(ord("a") + last)
+
+
+def _correlations(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`[P]` Pearson correlations of the rows of two `[P, N]` arrays over the columns that both know; 0 where one of them is constant there."""
+    known = ~(np.isnan(left) | np.isnan(right))
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    centred = []
+    for values in (left, right):
+        filled = np.where(known, values, 0.0)
+        centred.append(np.where(known, filled - filled.sum(axis=1, keepdims=True) / count, 0.0))
+    product = (centred[0] * centred[1]).sum(axis=1)
+    size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    return np.clip(np.divide(product, size, out=np.zeros_like(product), where=size > 0), -1, 1)
 
 
 def _short(value: float, digits: int = 3) -> str:

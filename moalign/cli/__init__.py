@@ -1,4 +1,4 @@
-"""The command line: `moalign demo | reward | groups | train METHOD | front | pick | generate | export | serve | env`.
+"""The command line: `moalign demo | reward | groups | train METHOD | front | compare | pick | choose | generate | export | serve | env`.
 
 Every option is a dataclass field: `--field value` or `--field=value` on the command line, or a flat key of `--config x.yaml`; the command line wins.
 
@@ -23,7 +23,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "groups": ("", "find user groups in preference pairs and train a reward for each, for max-min training"),
     "train": ("METHOD", "train a steerable policy; `moalign train --help` lists the methods"),
     "front": ("BUNDLE", "measure a policy at many preferences: front.json, front.png, front.html"),
-    "pick": ("BUNDLE", "pick a point of the front by constraints, an aspiration or at the knee"),
+    "compare": ("FRONT FRONT", "test whether one measured front beats another, with intervals over the prompts"),
+    "pick": ("BUNDLE", "pick a point of the front by constraints, an aspiration, at the knee and more ways"),
+    "choose": ("BUNDLE", "find the point of the front that you like best by comparing two at a time"),
     "generate": ("BUNDLE", "answer prompts at one preference or several"),
     "export": ("BUNDLE", "write the policy at one preference as a plain LoRA or a merged model"),
     "serve": ("BUNDLE", "serve a bundle over HTTP (OpenAI's API), a preference per request"),

@@ -17,7 +17,7 @@ REWARD_MARKERS = (
 RESULTS = ("steer.json", "adapter_config.json", "config.json", "model.safetensors", *REWARD_MARKERS)
 # What an earlier run wrote beside its result, and what a reader would take for the new run's.
 LEFTOVERS = (
-    *("front.json", "groups.json", "constraints.json", "constraints.md", "constraints.png"),
+    *("front.json", "front.prompts.safetensors", "groups.json", "constraints.json", "constraints.md", "constraints.png"),
     *("transforms.json", "calibration.json", "report.json", "report.html"),
 )
 

@@ -27,6 +27,7 @@ from reward_heads import RewardHeadsConfig, RewardHeadsTrainer, TransformerRewar
 MAX_NEW_TOKENS = 40
 SUMMARY = "summary.json"
 PAIRS = "pairs.jsonl"
+FRONT_FILES = ("front.json", "front.prompts.safetensors", "front.png", "front.html")
 EDITED = 0.5  # share of the pairs that compare a reply with an edit of itself
 
 
@@ -128,7 +129,7 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
         soup_config=_clp(out / "soup", size.policy_steps, config.seed) if config.compare else None,
         title="Replies of a support desk",
     )
-    for name in ("front.json", "front.png", "front.html"):
+    for name in FRONT_FILES:
         shutil.copy(out / "policy" / name, out / name)
     found["perplexity"]["well_formed_sentences"] = _well_formed(out / "policy", held_out[:32], config.seed)
     say("4/4 Writing the summary ...")
@@ -163,10 +164,8 @@ def _clear(out: Path, overwrite: bool) -> None:
         "soup",
         "config.json",
         SUMMARY,
-        "front.json",
-        "front.png",
-        "front.html",
         PAIRS,
+        *FRONT_FILES,
     }
     # Other runs have folders of these names too: only a demo's settings beside them tell that they may go.
     by_demo = _is_demo_config(out / "config.json")

@@ -17,15 +17,17 @@ except ModuleNotFoundError as missing:
 
     raise InputError(f"serving needs the package '{missing.name}': pip install 'moalign[serve]'") from missing
 
+from frontier.front import ParetoFront
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_gate import PreferenceGate
 from moalign.serving.body_guard import BodyGuard
+from moalign.serving.choose import choose
 from moalign.serving.engine import DeltaStream
 from moalign.serving.errors import ApiError, add_error_handlers, as_api_error
 from moalign.serving.formats import AnswerFormat
 from moalign.serving.request import Gathered, GenerationRequest
-from moalign.serving.schemas import ChatBody, CompletionBody, GenerationBody
+from moalign.serving.schemas import ChatBody, ChooseBody, CompletionBody, GenerationBody
 from moalign.serving.service import Limits, Prompt, Service, Source
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ def create_app(
     model_name: str,
     limits: Limits | None = None,
     gate: Callable[[SteerablePolicy], PreferenceGate] | None = None,
+    front: ParetoFront | None = None,
     **engine_options: Any,
 ) -> FastAPI:
     """The ASGI application; `app.state.service` is the `Service` behind it.
@@ -46,6 +49,7 @@ def create_app(
         model_name (`str`): what clients call it.
         limits (`Limits`, *optional*): what one request may ask for.
         gate (`Callable`, *optional*): makes, from the loaded policy, the source of preferences for requests that bring none.
+        front (`ParetoFront`, *optional*): the bundle's measured front, on which clients may find their preference.
         engine_options: arguments of `Engine`.
     """
     service = Service(model_name, limits or Limits(), engine_options, gate)
@@ -67,6 +71,7 @@ def create_app(
     _add_health(app, service)
     _add_models(app, service)
     _add_generation(app, service)
+    _add_choosing(app, service, front)
     return app
 
 
@@ -114,6 +119,13 @@ def _add_generation(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(body: ChatBody, request: Request) -> Response:
         return await _answer(service, request, body, [[message.for_template() for message in body.messages]])
+
+
+def _add_choosing(app: FastAPI, service: Service, front: ParetoFront | None) -> None:
+    @app.post("/v1/preferences/choose")
+    async def preferences(body: ChooseBody) -> dict[str, Any]:
+        service.check_model(body.model)
+        return await run_in_threadpool(choose, front, body)
 
 
 async def _answer(service: Service, http: Request, body: GenerationBody, prompts: Sequence[Prompt]) -> Response:

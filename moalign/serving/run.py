@@ -85,6 +85,7 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
     except ModuleNotFoundError as missing:
         raise InputError("serving needs the package 'uvicorn': pip install 'moalign[serve]'") from missing
     from moalign.serving.api import create_app
+    from moalign.serving.choose import front_of
     from moalign.serving.service import Limits, Service
 
     def load() -> "SteerablePolicy":
@@ -137,6 +138,7 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         model_name=config.served_model_name or Path(bundle).resolve().name,
         limits=Limits(config.max_new_tokens, config.max_choices, max_body_bytes=config.max_body_bytes),
         gate=None if config.gate is None else load_gate,
+        front=front_of(bundle),
         max_batch_size=config.max_batch_size,
         max_waiting=config.max_waiting,
         max_total_tokens=config.max_total_tokens,

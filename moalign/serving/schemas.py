@@ -181,6 +181,24 @@ class ChatBody(GenerationBody):
         return self.max_completion_tokens if self.max_tokens is None else self.max_tokens
 
 
+class ChooseBody(StrictModel):
+    """`POST /v1/preferences/choose`."""
+
+    model: str | None = Field(None, description="the served model's name; may be left out")
+    state: dict[str, Any] | None = Field(
+        None, description="what the last response held; without it, a conversation begins"
+    )
+    answer: Literal["a", "b", "cant_tell"] | None = Field(None, description="to the question of that response")
+    utility: Literal["linear", "gp", "auto"] | None = Field(
+        None, description="what may be wanted; auto where it is missing"
+    )
+    max_questions: int | None = Field(None, ge=1, le=50, description="12 where it is missing")
+    regret: float | None = Field(
+        None, ge=0, lt=1, description="stop at this expected shortfall, a share of the range of utility"
+    )
+    seed: int | None = Field(None, ge=0, lt=2**32)
+
+
 def _one_of(value: Any, handler: ValidatorFunctionWrapHandler, allowed: str) -> Any:
     """One message for a field of several types, in place of one complaint per type."""
     try:

@@ -213,7 +213,7 @@ def _set(*path_and_value):
     ("change", "message"),
     [
         (_set("schema", "other"), r"field schema must be 'frontier\.ParetoFront', found 'other'"),
-        (_set("schema_version", 2), "field schema_version must be 1"),
+        (_set("schema_version", 3), "field schema_version must be 1 or 2, found 3"),
         (_without("points"), "field points is missing"),
         (_set("pionts", []), "unknown field of the front 'pionts': did you mean 'points'"),
         (lambda d: d["points"][2].pop("rewards"), r"field points\[2\]\.rewards is missing"),

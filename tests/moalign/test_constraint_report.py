@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from frontier.errors import InputError
+from frontier.measure.uncertainty.lower_bounds import skewness_bound, skewness_p_value
 from moalign import constraint_report
 from moalign.constraint_history import Moment
 from moalign.constraint_report import ConstraintReport
@@ -38,12 +39,12 @@ def test_interval_and_bounds_are_those_of_scipy(seed, n, level, delta):
     interval = expected.confidence_interval(level)
     assert (got.low, got.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
     assert got.standard_error == pytest.approx(stats.sem(column))
-    for side, bound in (("greater", "low"), ("less", "high")):
+    assert (got.lower_bound, got.upper_bound) == (skewness_bound(column, delta), -skewness_bound(-column, delta))
+    for side, outer, inner in (("greater", got.lower_bound, "low"), ("less", -got.upper_bound, "high")):
         one_sided = stats.ttest_1samp(column, 0.0, alternative=side).confidence_interval(1 - delta)
-        mine = got.lower_bound if bound == "low" else got.upper_bound
-        assert mine == pytest.approx(getattr(one_sided, bound), rel=1e-9)
-    # The certificate is the one-sided test at delta.
-    assert got.certified == (stats.ttest_1samp(column, 0.0, alternative="greater").pvalue <= delta)
+        plain = getattr(one_sided, inner) * (1 if side == "greater" else -1)
+        assert outer <= plain + 1e-9 * abs(plain)  # the skew only ever widens it
+    assert got.certified == (skewness_p_value(column, 0.0) <= delta)
 
 
 def test_bonferroni_over_the_constraints():
@@ -69,7 +70,7 @@ def test_at_most_delta_of_policies_that_break_a_constraint_are_certified(kind):
 
 
 def test_family_of_constraints_has_the_rate_too():
-    delta, seeds, n = 0.1, 1000, 15
+    delta, seeds, n = 0.1, 1000, 60
     draws = np.random.default_rng(2).normal(0.0, 1.0, (seeds, n, 4))
     constraints = [Constraint(name, "above", 0.0) for name in "abcd"]
     reports = [ConstraintReport.measure(constraints, rows, "abcd", delta=delta) for rows in draws]
@@ -135,19 +136,19 @@ def test_verdicts_by_hand(kind, threshold, tolerance, verdict):
 @pytest.mark.parametrize(
     ("kind", "threshold", "tolerance", "certified"),
     [
-        # t(0.75, 1) = 1: the bounds at delta = 0.25 are 1 and 3.
-        ("above", 0.99, 0.0, True),
-        ("above", 1.01, 0.0, False),
-        ("below", 3.01, 0.0, True),
-        ("below", 2.99, 0.0, False),
-        ("equal", 2.0, 1.01, True),
-        ("equal", 2.0, 0.99, False),
-        ("equal", 2.5, 1.2, False),
+        # t(0.75, 1) = 1 and, with no skewness to be seen in two prompts, h = -1.5 sqrt(6/2) / sqrt(2), h^2 = 3.375: the quantile is 1 + 1.837 / 2 + 0.8 * 3.375.
+        ("above", -2.63, 0.0, True),
+        ("above", -2.60, 0.0, False),
+        ("below", 6.63, 0.0, True),
+        ("below", 6.60, 0.0, False),
+        ("equal", 2.0, 4.63, True),
+        ("equal", 2.0, 4.60, False),
+        ("equal", 2.5, 4.7, False),
     ],
 )
 def test_certificates_by_hand(kind, threshold, tolerance, certified):
     got = judge(Constraint("safe", kind, threshold), COLUMN, delta=0.25, tolerance=tolerance)
-    assert (got.lower_bound, got.upper_bound) == pytest.approx((1.0, 3.0))
+    assert (got.lower_bound, got.upper_bound) == pytest.approx((2 - 4.618559, 2 + 4.618559))
     assert got.certified is certified
 
 

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from frontier import ParetoFront
 from frontier.errors import InputError
 from frontier.front import FrontPoint
+from frontier.prompt_rewards import prompt_ids
 from moalign import evaluation
 from moalign.evaluation import front_of, measure_front, measure_normalizer, sample
 from moalign.policy import SteerablePolicy
@@ -220,6 +221,30 @@ def test_means_and_standard_errors_by_hand(scripted):
     assert first.n_prompts == 2
 
 
+def test_rewards_of_each_prompt_are_kept_by_hand(scripted):
+    front = scripted[0]
+    kept = front.prompt_rewards
+    # Mean of the two completions of a prompt that are known, then (helpful - 1) / 2; NaN where neither is.
+    expected = [[[0.5, 5, NAN], [7, 7, 4]], [[0, 1, 1], [0, 1, 1.5]]]
+    np.testing.assert_array_equal(kept.rewards, expected)
+    np.testing.assert_array_equal(kept.reference, [[0, 0, 0], [2, 1, 0]])
+    assert kept.prompts == prompt_ids(["a", "b"])
+    np.testing.assert_allclose(kept.means(), front.rewards)
+    np.testing.assert_allclose(kept.standard_errors(), front.standard_errors)
+
+
+def test_prompts_are_known_by_their_content(policy):
+    chat = [{"role": "user", "content": "a b"}]
+    reward = FunctionReward(dict.fromkeys(NAMES, lambda p, c: 1.0), raw=True)
+    fronts = [
+        measure_front(policy, reward, prompts, [HALVES], progress=False, max_new_tokens=1)
+        for prompts in ([chat, "c", "c"], ["c", chat])
+    ]
+    first, second = (front.prompt_rewards.prompts for front in fronts)
+    assert first == prompt_ids([chat, "c", "c"])
+    assert set(second) < set(first)
+
+
 def test_more_samples_of_a_prompt_are_no_more_prompts(policy):
     """A reward of the prompt alone: its error is that over prompts, whatever the number of completions; others see the same prompts."""
     values = {"a b": 1.0, "c": 4.0, "g": 10.0}
@@ -273,6 +298,7 @@ def test_other_rewards_are_recorded_and_swapped_in(scripted, tmp_path):
     assert math.isnan(true.points[0].standard_error[2])
     assert true.reference_policy.rewards == pytest.approx((6, 1, 0))
     assert true.normalizer == front.info["normalizer/true"]
+    assert true.prompt_rewards is None  # they are in the units of the front's own rewards
     assert [p.preference for p in true.points] == [p.preference for p in front.points]
     assert [p.kl for p in true.points] == [p.kl for p in front.points]
 

@@ -53,7 +53,8 @@ class FrontOptions:
 COMMAND = Command(
     "front",
     "Measure a steerable policy at a lattice of preferences, along with the reference policy: mean rewards with standard errors, KL, hypervolume, EUM, MIP "
-    "and their difference. Writes front.json, front.png, front.html (works offline), and the figures into the bundle's model card.",
+    "and their difference, with 95 % intervals over the prompts. Writes front.json (its rewards on each prompt in front.prompts.safetensors beside it), front.png, "
+    "front.html (works offline), and the figures into the bundle's model card.",
     (FrontOptions,),
 )
 
@@ -65,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = values.build(FrontOptions)
     _check(options)
+    from frontier.front_json import prompts_file
     from moalign.bundle import read_manifest
 
     bundles = _labelled([options.bundle, *(options.compare or [])])
@@ -101,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     _write(out, fronts, bundle=Path(options.bundle), manifest=manifest)
     say(fronts[own].table() + "\n")
     say(figures(fronts))
-    say(f"\nWritten: {out}/front.json, front.png, front.html")
+    say(f"\nWritten: {out}/front.json, {prompts_file('front.json').name}, front.png, front.html")
     return 0
 
 
@@ -111,7 +113,7 @@ def adapters_digest(manifest: "Manifest") -> str:
 
 
 def figures(fronts: "dict[str, ParetoFront]") -> str:
-    """The figures of merit of each front and of the reference policy, with one reference point for all."""
+    """The figures of merit of each front and of the reference policy, with one reference point for all and intervals over the prompts."""
     from frontier.front import ParetoFront, common_reference_point
 
     first = next(iter(fronts.values()))
@@ -120,22 +122,49 @@ def figures(fronts: "dict[str, ParetoFront]") -> str:
         "hypervolume above " + ", ".join(f"{n} {v:.3f}" for n, v in zip(first.objectives, place, strict=True)) + ":"
     ]
     width = max(len("reference policy"), *map(len, fronts))
+    found = {label: _with_intervals(label, front, place) for label, front in fronts.items()}
     for label, front in fronts.items():
-        lines.append(f"  {label:<{width}}  {front.hypervolume(place).value:.4f}")
+        lines.append(f"  {label:<{width}}  {front.hypervolume(place).value:.4f}{found[label]['hypervolume']}")
     if first.reference_policy is not None:
         alone = ParetoFront(first.objectives, (first.reference_policy,))
         lines.append(f"  {'reference policy':<{width}}  {alone.hypervolume(place).value:.4f}")
     for label, front in fronts.items():
         head = f"{label}: " if len(fronts) > 1 else ""
         lines.append(
-            f"{head}EUM {front.eum():.4f} (best of the set), MIP {front.mip():.4f} (the policy asked for), difference "
-            f"{front.controllability_gap():.4f}"
+            f"{head}EUM {front.eum():.4f}{found[label]['eum']} (best of the set), MIP {front.mip():.4f}{found[label]['mip']} (the policy asked for), "
+            f"difference {front.controllability_gap():.4f}"
         )
         followed = ", ".join(f"{name} {value:.2f}" for name, value in front.steering().items())
         lines.append(f"{head}steering (Spearman of weight and reward): {followed}")
+    lines += dict.fromkeys(note for each in found.values() for note in each["notes"])
     if first.normalizer is None:
         lines.append("rewards are in their own units: the bundle has no normaliser")
     return "\n".join(lines)
+
+
+def _with_intervals(label: str, front: "ParetoFront", place: Any) -> dict[str, Any]:
+    """By figure, its interval as it stands behind the number, empty where there is none; and under `notes` why."""
+    from frontier.compare import compare_fronts
+
+    # Of many objectives each hypervolume takes long, and two digits of an interval are enough here.
+    resamples = 1000 if len(front.objectives) <= 3 else 400
+    found = compare_fronts({label: front}, reference_point=place, resamples=resamples)
+    texts: dict[str, Any] = {"hypervolume": "", "eum": "", "mip": "", "notes": []}
+    for name in ("hypervolume", "eum", "mip"):
+        estimate = found[name].estimates.get(label)
+        if estimate is not None:
+            texts[name] = f" [{estimate.low:.4f}, {estimate.high:.4f}]"
+    known = any(texts[name] for name in ("hypervolume", "eum", "mip"))
+    # The best of noisy means is too high on average, so the figure may lie above its own interval.
+    texts["notes"] = [
+        *found.notes,
+        *(
+            ["[low, high]: 95 % interval over prompts, free of what the best of noisy means is too high by"]
+            if known
+            else []
+        ),
+    ]
+    return texts
 
 
 def _check(options: FrontOptions) -> None:
@@ -228,12 +257,14 @@ def _reordered(
             standard_error=tuple(point.standard_error[k] for k in at),
         )
 
+    samples = front.prompt_rewards
     return of(
         tuple(objectives),
         tuple(swap(p) for p in front.points),
         swap(front.reference_policy) if front.reference_policy is not None else None,
         normalizer.to_json() if normalizer is not None else None,
         front.info,
+        samples.select(objectives) if samples is not None else None,
     )
 
 

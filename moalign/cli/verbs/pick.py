@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frontier.errors import InputError
 from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
+from moalign.cli.measured_front import measured_front
 
 if TYPE_CHECKING:
     from frontier.choose import Selection
@@ -35,6 +35,19 @@ class PickOptions:
         default=None, metadata=about("A wished mean reward per objective: helpful=0.8,brief=0.5.")
     )
     knee: bool = field(default=False, metadata=about("The point where the trade-off turns."))
+    compromise: bool | dict[str, float] | None = field(
+        default=None,
+        metadata=about(
+            "The point nearest to the best of everything; weights say whose gap counts more: helpful=2,brief=1."
+        ),
+    )
+    p: float | None = field(
+        default=None,
+        metadata=about("Of --compromise: 1 sums the gaps, 2 (the default) their squares, inf takes the largest."),
+    )
+    pseudo_weights: dict[str, float] | None = field(
+        default=None, metadata=about("The point that lies there among the others: helpful=0.7,brief=0.3.")
+    )
     confidence: float | None = field(
         default=None, metadata=about("--min and --max must hold with this one-sided confidence, such as 0.95.")
     )
@@ -46,8 +59,8 @@ class PickOptions:
 
 COMMAND = Command(
     "pick",
-    "Pick a point of a measured front: the best on something under constraints (--maximize with --min and --max), nearest to a wish (--aspire), or "
-    "where the trade-off turns (--knee). Prints its weights, its expected rewards and their standard errors.",
+    "Pick a point of a measured front: the best on something under constraints (--maximize with --min and --max), nearest to a wish (--aspire), "
+    "where the trade-off turns (--knee), nearest to the best of everything (--compromise), or at a place among the others (--pseudo-weights). Prints its weights, its expected rewards and their standard errors.",
     (PickOptions,),
     details="Rewards are in the front's units: as normalised by the reference policy, unless the bundle has no normaliser.\n"
     f"Exit code {INFEASIBLE}: no point satisfies --min and --max; the one that comes nearest is shown.",
@@ -60,11 +73,13 @@ def run(arguments: Sequence[str]) -> int:
     if values is None:
         return 0
     options = values.build(PickOptions)
-    if not (options.maximize or options.aspire or options.knee or options.min or options.max):
+    goals = (options.maximize, options.aspire, options.knee, options.compromise, options.pseudo_weights)
+    if not any((*goals, options.min, options.max)):
         raise InputError(
-            "say what to pick by: --maximize OBJECTIVE (with --min and --max), --aspire helpful=0.8,brief=0.5, or --knee"
+            "say what to pick by: --maximize OBJECTIVE (with --min and --max), --aspire helpful=0.8,brief=0.5, --knee, --compromise, or "
+            "--pseudo-weights helpful=0.7,brief=0.3"
         )
-    front = _front(options)
+    front = measured_front(options.bundle, options.front)
     from frontier.choose import pick
 
     selection = pick(
@@ -74,6 +89,9 @@ def run(arguments: Sequence[str]) -> int:
         maximize=_goal(options.maximize),
         aspire=options.aspire,
         knee=options.knee,
+        compromise=options.compromise,
+        p=options.p,
+        pseudo_weights=options.pseudo_weights,
         confidence=options.confidence,
     )
     say(json.dumps(_document(front, selection), indent=2) if options.json else _text(front, selection, options.bundle))
@@ -90,31 +108,6 @@ def _goal(text: str | None) -> str | dict[str, float] | None:
         return convert(text, dict[str, float])
     except Mismatch as error:
         raise InputError(f"--maximize: found {text!r}, expected an objective, or {error}") from error
-
-
-def _front(options: PickOptions) -> "ParetoFront":
-    from frontier.front import ParetoFront
-    from moalign.bundle import is_bundle, read_manifest
-    from moalign.cli.verbs.front import adapters_digest
-
-    folder = Path(options.bundle)
-    path = Path(options.front) if options.front else folder / "front.json"
-    if not path.is_file() and options.front is None:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
-        what = "this bundle" if is_bundle(folder) else "this folder"
-        raise InputError(
-            f"{path} is missing: {what} has no measured front yet; run `moalign front {options.bundle} --reward REWARD --dataset PROMPTS` first"
-        )
-    front = ParetoFront.load(path)
-    measured = front.info.get("adapters_sha256")
-    if measured and is_bundle(folder) and measured != adapters_digest(read_manifest(folder, verify=False)):
-        import logging
-
-        logging.getLogger("moalign").warning(
-            "%s was measured on other adapters than %s holds now: run `moalign front` again", path, folder
-        )
-    return front
 
 
 def _document(front: "ParetoFront", selection: "Selection") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from frontier import InputError, non_dominated
 from frontier.measure import as_points
+from frontier.measure.dominance import dominates, non_dominated_sort
 
 
 def by_definition(points):
@@ -76,3 +77,146 @@ def test_as_points_does_not_alias_its_input():
     given_ = np.zeros((2, 2))
     as_points(given_)[0, 0] = 5.0
     assert given_[0, 0] == 0.0
+
+
+def test_large_values_are_finite():
+    assert as_points([[1e300, -1e300]]).tolist() == [[1e300, -1e300]]  # their squares are not
+
+
+def test_as_points_gives_rows_side_by_side():
+    assert as_points(np.zeros((3, 2), order="F")).flags.c_contiguous  # what the C functions read
+
+
+@pytest.mark.parametrize("n", [600, 3000])
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+def test_many_points_with_many_ties(n, m):
+    pymoo = pytest.importorskip("pymoo.util.nds.non_dominated_sorting")
+    points = np.random.default_rng([n, m]).integers(0, 9, (n, m)).astype(float)
+    front = pymoo.NonDominatedSorting().do(-points, only_non_dominated_front=True)
+    _, first = np.unique(points[front], axis=0, return_index=True)
+    assert np.flatnonzero(non_dominated(points)).tolist() == sorted(np.sort(front)[i] for i in _firsts(points, front))
+    assert len(first) == non_dominated(points).sum()
+
+
+def _firsts(points, front):
+    front = np.sort(front)
+    return np.unique(points[front], axis=0, return_index=True)[1]
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_agrees_with_botorch(m):
+    pareto = pytest.importorskip("botorch.utils.multi_objective.pareto")
+    torch = pytest.importorskip("torch")
+    points = np.random.default_rng(m).integers(0, 8, (300, m)).astype(float)
+    mask = pareto.is_non_dominated(torch.from_numpy(points), deduplicate=True).numpy()
+    assert non_dominated(points).tolist() == mask.tolist()
+
+
+# ---- kinds of dominance
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "pareto", "weak", "strict"),
+    [
+        ([1, 1], [1, 1], False, True, False),
+        ([1, 2], [1, 1], True, True, False),
+        ([2, 2], [1, 1], True, True, True),
+        ([2, 0], [1, 1], False, False, False),
+        ([1, 1], [1, 2], False, False, False),
+    ],
+)
+def test_kinds_by_hand(p, q, pareto, weak, strict):
+    assert [dominates(p, q, kind) for kind in ("pareto", "weak", "strict")] == [pareto, weak, strict]
+    assert dominates(p, q) is pareto
+
+
+def test_epsilon_dominance_by_hand():
+    assert dominates([1, 1], [1.5, 1], "epsilon", epsilon=0.5)
+    assert not dominates([1, 1], [1.5, 1], "epsilon", epsilon=0.4)
+    assert dominates([1, 1], [1.5, 1], "epsilon", epsilon=[0.5, 0])
+    assert not dominates([1, 1], [1.5, 1], "epsilon", epsilon=[0, 0.5])
+
+
+@settings(deadline=None)
+@given(small_fronts())
+def test_kinds_imply_each_other(points):
+    p, q = points[0], points[-1]
+    if dominates(p, q, "strict"):
+        assert dominates(p, q)
+    if dominates(p, q):
+        assert dominates(p, q, "weak")
+        assert not dominates(q, p, "weak")
+    assert dominates(p, q, "weak") == dominates(p, q, "epsilon", epsilon=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, 1], [0, 0], "strickt"), "did you mean 'strict'"),
+        (([1, 1], [0, 0], "epsilon"), "epsilon belongs to the kind 'epsilon'"),
+        (([1, 1], [0, 0], "weak", 0.1), "epsilon belongs to the kind 'epsilon'"),
+        (([1, 1], [0, 0], "epsilon", -0.1), "at least 0"),
+        (([1, 1], [0, 0], "epsilon", [0.1]), "one number or 2 numbers"),
+        (([1, 1], [0, 0, 0]), "vector q must have 2 columns, found 3"),
+        (([1, np.nan], [0, 0]), "vector p is not finite"),
+    ],
+)
+def test_dominates_refuses(arguments, message):
+    with pytest.raises(InputError, match=message):
+        dominates(*arguments)
+
+
+# ---- thinned by epsilon
+
+
+def test_of_near_points_the_first_stays():
+    points = [[1.0, 0.0], [0.95, 0.05], [0.0, 1.0], [0.05, 0.95]]
+    assert non_dominated(points, epsilon=0.1).tolist() == [True, False, True, False]
+    assert non_dominated(points[::-1], epsilon=0.1).tolist() == [True, False, True, False]
+    assert non_dominated(points, epsilon=0.01).all()
+
+
+@settings(deadline=None)
+@given(small_fronts(), st.floats(0, 3))
+def test_thinning_leaves_nothing_further_than_epsilon(points, epsilon):
+    front, kept = non_dominated(points), non_dominated(points, epsilon)
+    assert (front | ~kept).all()
+    assert all(any(dominates(k, p, "epsilon", epsilon) for k in points[kept]) for p in points)
+    if epsilon == 0:
+        assert (kept == front).all()
+
+
+@pytest.mark.parametrize("epsilon", [-1, np.nan, [1, 1, 1], [[1, 1]]])
+def test_refuses_bad_epsilon(epsilon):
+    with pytest.raises(InputError, match="epsilon must be one number or 2 numbers of at least 0"):
+        non_dominated([[1, 0], [0, 1]], epsilon)
+
+
+# ---- sorting
+
+
+@settings(deadline=None)
+@given(small_fronts())
+def test_ranks_by_definition(points):
+    ranks, left, rank = np.full(len(points), -1), np.arange(len(points)), 0
+    while left.size:
+        on_front = np.array([not any(dominates(q, p) for q in points[left]) for p in points[left]])
+        ranks[left[on_front]] = rank
+        left, rank = left[~on_front], rank + 1
+    assert non_dominated_sort(points).tolist() == ranks.tolist()
+    # Equal points share their rank, and the filter keeps the first of those on the front.
+    assert len(np.unique(points[ranks == 0], axis=0)) == non_dominated(points).sum()
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_ranks_agree_with_pymoo(m):
+    pymoo = pytest.importorskip("pymoo.util.nds.non_dominated_sorting")
+    points = np.random.default_rng(m).normal(size=(200, m)).round(1)
+    _, ranks = pymoo.NonDominatedSorting().do(-points, return_rank=True)
+    assert non_dominated_sort(points).tolist() == ranks.tolist()
+
+
+def test_ranks_of_nothing():
+    assert non_dominated_sort([]).tolist() == []
+    with pytest.raises(InputError, match="row 0 of the points is not finite"):
+        non_dominated_sort([[np.nan, 1]])

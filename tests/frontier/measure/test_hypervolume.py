@@ -107,6 +107,63 @@ def test_agrees_with_pymoo(m, seed):
     assert hypervolume(points, place) == pytest.approx(HV(ref_point=-place)(-points), rel=1e-10)
 
 
+def shaped(shape, m):
+    """A front of the shape, maximised and above 0."""
+    generator = np.random.default_rng([m, len(shape)])
+    simplex = generator.dirichlet(np.ones(m), 14)
+    fronts = {
+        "random": generator.random((14, m)),
+        "linear": simplex,
+        "concave": np.sqrt(simplex),
+        "convex": simplex**2,
+        "degenerate": np.stack([np.linspace(0.1, 1, 14), *[np.linspace(1, 0.1, 14)] * (m - 1)], axis=1),
+        "duplicated": np.concatenate([simplex[:5]] * 3),
+        "tied": generator.integers(1, 4, (14, m)) / 4,
+        "constant": np.full((6, m), 0.5),
+        "single": generator.random((1, m)),
+        "empty": np.zeros((0, m)),
+    }
+    return fronts[shape]
+
+
+SHAPES = ["random", "linear", "concave", "convex", "degenerate", "duplicated", "tied", "constant", "single", "empty"]
+
+
+@pytest.mark.parametrize("m", range(1, 7))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_three_libraries_agree(shape, m):
+    import moocore
+    from pymoo.indicators.hv import HV
+
+    points, place = shaped(shape, m), np.full(m, -0.05)
+    value = hypervolume(points, place)
+    if shape == "empty":
+        assert value == 0.0
+        return
+    assert value == pytest.approx(moocore.hypervolume(points, ref=place, maximise=True), rel=1e-10)
+    assert value == pytest.approx(HV(ref_point=-place)(-points), rel=1e-10)
+    if m > 1:
+        botorch = pytest.importorskip("botorch.utils.multi_objective.hypervolume")
+        import torch
+
+        front = points[non_dominated(points)]  # botorch adds a duplicate twice
+        assert value == pytest.approx(
+            botorch.Hypervolume(torch.from_numpy(place)).compute(torch.from_numpy(front)), rel=1e-10
+        )
+
+
+@pytest.mark.parametrize("m", [2, 3, 4, 5])
+def test_many_points_are_sorted_and_thinned_without_a_trace(m):
+    # From some hundred points on, they are sorted beforehand or their dominated ones left out.
+    import moocore
+
+    points = np.random.default_rng(m).normal(size=(600, m))
+    place = np.full(m, -1.0)
+    expected = moocore.hypervolume(points, ref=place, maximise=True)
+    assert hypervolume(points, place) == pytest.approx(expected, rel=1e-10)
+    assert hypervolume(np.asfortranarray(points), place) == pytest.approx(expected, rel=1e-10)
+
+
 # ---- what must hold for any front
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from frontier import InputError, controllability_gap, eum, mip, steering
+from frontier import InputError, controllability_gap, eum, mip
 
 WEIGHTS = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
 POINTS = np.array([[2.0, 0.0], [1.2, 1.2], [0.0, 1.0]])
@@ -54,35 +54,6 @@ def test_swapped_answers_leave_eum_and_lower_mip():
     swapped = POINTS[::-1]
     assert eum(swapped, WEIGHTS) == eum(POINTS, WEIGHTS)
     assert mip(swapped, WEIGHTS) < mip(POINTS, WEIGHTS)
-
-
-def test_steering_of_ordered_rewards_is_one_and_of_reversed_ones_minus_one():
-    rewards = np.stack([np.exp(WEIGHTS[:, 0]), -WEIGHTS[:, 1]], axis=1)
-    assert steering(WEIGHTS, rewards) == pytest.approx([1.0, -1.0])
-
-
-def test_steering_by_hand():
-    # One swapped neighbour among four: 1 - 6·2/(4·15) = 0.8.
-    w = np.array([[0.0], [0.1], [0.2], [0.3]])
-    assert steering(w, np.array([[0.0], [2.0], [1.0], [3.0]])) == pytest.approx([0.8])
-
-
-@settings(deadline=None)
-@given(steered(), st.floats(0.1, 10), st.floats(-5, 5))
-def test_steering_does_not_depend_on_the_scale_of_rewards(case, scale, shift):
-    rewards, weights = np.round(case[0], 3), case[1]
-    expected = steering(weights, rewards)
-    np.testing.assert_allclose(steering(weights, rewards * scale + shift), expected, atol=1e-9)
-
-
-def test_steering_is_not_known_without_an_order():
-    constant = np.array([[0.2, 0.8], [0.2, 0.8]])
-    varied = np.array([[0.0, 1.0], [1.0, 0.0]])
-    assert np.isnan(steering(constant, varied)).all()
-    got = steering(varied, [[3.0, 1.0], [3.0, 2.0]])
-    assert math.isnan(got[0])
-    assert got[1] == pytest.approx(-1.0)
-    assert np.isnan(steering(varied[:1], varied[:1])).all()
 
 
 @pytest.mark.parametrize("measure", [mip, controllability_gap])

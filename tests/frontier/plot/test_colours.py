@@ -7,7 +7,56 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 
-from frontier.plot.colours import BASE, SCALE, UNKNOWN, colours_of, mix, on_scale, triangle_cells
+from frontier.plot.colours import BASE, SCALE, SERIES, UNKNOWN, colours_of, mix, on_scale, triangle_cells
+
+# What is left of linear RGB without one kind of cone (Machado et al., 2009, doi.org/10.1109/TVCG.2009.113, severity 1), and on a grey printer.
+SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+    "grey": np.tile([0.2126, 0.7152, 0.0722], (3, 1)),
+}
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def lab(colour, sight):
+    """CIELAB of a colour as someone sees it; distances of about 2 are just noticeable."""
+    linear = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)])
+    xyz = TO_XYZ @ np.clip(SEEN[sight] @ linear, 0, 1) / TO_XYZ.sum(axis=1)
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize(("sight", "least"), [*((sight, 20) for sight in list(SEEN)[:4]), ("grey", 10)])
+@pytest.mark.parametrize("palette", [SERIES, BASE])
+def test_palettes_stay_apart_for_all_eyes_and_in_grey(palette, sight, least):
+    for a, b in itertools.combinations(palette, 2):
+        assert np.linalg.norm(lab(a, sight) - lab(b, sight)) >= least, (a, b)
+
+
+def test_the_simulation_tells_red_from_green_only_with_all_cones():
+    red, green = "#b06050", "#80783f"
+    with_cones, without = (np.linalg.norm(lab(red, s) - lab(green, s)) for s in ("all cones", "deuteranopia"))
+    assert with_cones > 30 > 15 > without
+
+
+@pytest.mark.parametrize("sight", SEEN)
+def test_scale_keeps_its_order_for_all_eyes(sight):
+    rising = [lab(on_scale(x), sight)[0] for x in np.linspace(0, 1, 11)]
+    assert all(b - a > 1 for a, b in itertools.pairwise(rising))
+
+
+def test_series_are_seen_on_white():
+    assert all(lab("#ffffff", sight)[0] - lab(colour, sight)[0] > 15 for colour in SERIES for sight in SEEN)
 
 
 def lightness(colour):

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import re
 from html.parser import HTMLParser
 
@@ -40,7 +42,11 @@ def read_page(tmp_path):
     return read
 
 
-PLOTS = {2: {"front-pair"}, 3: {"front-space", "front-projections"}, 4: {"front-parallel", "front-projections"}}
+PLOTS = {
+    2: {"front-pair", "front-steering"},
+    3: {"front-space", "front-projections", "front-steering"},
+    4: {"front-parallel", "front-projections", "front-steering"},
+}
 
 
 @pytest.mark.parametrize("k", [2, 3, 4])
@@ -74,7 +80,7 @@ def test_samples_are_shown_and_cannot_break_out(make_front, read_page):
     page, _ = read_page(make_front(2))
     assert "asked 0.25" in page.text
     assert "b" not in page.tags  # the sample's own markup stays text
-    assert page.tags.count("script") == 3  # plotly.js, the plot, the page's own: none was closed early
+    assert page.tags.count("script") == 3  # plotly.js, the content, the page's own: none was closed early
 
 
 def test_given_samples(make_front, read_page):
@@ -86,7 +92,7 @@ def test_given_samples(make_front, read_page):
 def test_long_samples_fold(make_front, read_page):
     long = "word " * 200
     page, _ = read_page(make_front(2), [long, *[None] * 5])
-    assert page.tags.count("details") == 1
+    assert page.tags.count("details") == 1 + 1  # the sample, and the steering curves of other objectives
     assert long in page.text
 
 
@@ -94,3 +100,30 @@ def test_a_refusal_leaves_nothing(make_front, tmp_path):
     with pytest.raises(InputError):
         front_page(make_front(2), tmp_path / "f.html", colour_by="nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_prompt_rewards_add(measured, read_page):
+    page, _ = read_page(measured(2, 0))
+    assert "P(non-dominated)" in page.text
+    assert "95 % intervals over prompts" in page.text
+    bare, _ = read_page(dataclasses.replace(measured(2, 0), prompt_rewards=None))
+    assert "P(non-dominated)" not in bare.text
+    assert "95 % intervals over prompts" not in bare.text
+
+
+def test_content_is_json_that_the_script_can_read(make_front, read_page):
+    _, text = read_page({"a</script>": make_front(3), "b": make_front(3, best=0.5)})
+    written = re.search(r'id="content">(.*?)</script>', text, re.S).group(1)
+    content = json.loads(written)
+    assert content["labels"] == ["a</script>", "b"]
+    assert content["front"]["layers"][0]["weights"][-1] is None  # asked for nothing
+    assert set(content["plots"]) >= {"front-space", "colour-key", "pair-0-1", "steering-0-0"}
+    places = re.findall(r'class="plot" id="([^"]+)"', text)
+    assert sorted(places) == sorted(content["plots"])
+
+
+def test_a_slider_for_two_objectives_and_one_each_for_more(make_front, read_page):
+    for k, sliders in ((2, 1), (3, 3), (4, 4)):
+        page, _ = read_page(make_front(k, 2))
+        assert page.tags.count("input") == sliders
+        assert page.tags.count("label") == sliders

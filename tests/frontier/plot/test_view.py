@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from frontier import InputError, common_reference_point
+from frontier import InputError, ParetoFront, common_reference_point
 from frontier.plot.view import summary_lines, summary_rows, view_of
+from frontier.prompt_rewards import PromptRewards
 
 
 def test_one_front(make_front):
@@ -26,6 +27,49 @@ def test_axis_says_units_when_normalised(make_front):
     assert view.axis(0) == "reward of helpful, higher is better; reference policy sd units"
     # One raw front among them: the axis may not claim units that one of them doesn't have.
     assert view_of({"a": front, "b": make_front(2)}).axis(0) == "reward of helpful, higher is better"
+
+
+def test_axis_lines_say_unit_and_direction(make_front):
+    view = view_of(make_front(2))
+    assert view.axis_lines(1) == ("reward of brief", "(raw units; higher is better)")
+    scaled = view_of(dataclasses.replace(make_front(2), normalizer={"helpful": {"scale": 2.0}}))
+    assert scaled.axis_lines(0)[1] == "(reference policy sd; higher is better)"
+    assert scaled.unit == "standard deviations of the reference policy"
+
+
+def test_letters_go_on_after_z(make_front):
+    letters = [a for a, _, _ in view_of(make_front(2), picks={str(i): 0 for i in range(55)}).layers[0].lettered_picks()]
+    assert letters[:3] + letters[25:28] + letters[51:54] == ["a", "b", "c", "z", "aa", "ab", "az", "ba", "bb"]
+    assert len(set(letters)) == 55
+
+
+def test_covariances_without_rewards_per_prompt_are_diagonal(make_front):
+    layer = view_of(make_front(3)).layers[0]
+    found = layer.covariances(0, 2)
+    np.testing.assert_allclose(found[0], [[0.0004, 0], [0, 0.0004]])
+    assert np.isnan(found[-1]).all()  # the standard errors of the last point are not known
+    assert layer.steered().tolist() == [True] * 15 + [False]
+
+
+def test_covariances_from_rewards_per_prompt():
+    random = np.random.default_rng(1)
+    rewards = random.normal(size=(2, 30, 3))
+    rewards[0, :, 2] = -2 * rewards[0, :, 0] + 0.1 * random.normal(size=30)
+    rewards[1, :, 2] = 7.0  # constant: no correlation to speak of
+    rewards[0, 3, 2] = np.nan  # not known: the correlation is over the other 29 prompts
+    kept = PromptRewards(("a", "b", "c"), rewards, tuple(f"p{i}" for i in range(30)))
+    layer = view_of(ParetoFront.of_prompt_rewards(kept)).layers[0]
+    found = layer.covariances(0, 2)
+    both = np.delete(rewards[0], 3, axis=0)
+    errors = layer.front.standard_errors
+    assert found[0, 0, 1] == pytest.approx(np.corrcoef(both[:, 0], both[:, 2])[0, 1] * errors[0, 0] * errors[0, 2])
+    assert found[0, 0, 1] < 0
+    assert found[1].tolist() == [[pytest.approx(errors[1, 0] ** 2), 0], [0, 0]]
+    np.testing.assert_allclose(layer.covariances(0, 1)[1], np.cov(rewards[1, :, :2].T) / 30)
+
+
+def test_pictures_of_one_objective_ask_for_it(make_front):
+    assert view_of(make_front(1), least=1).objectives == ("helpful",)
 
 
 def test_several_fronts_share_the_reference_point_and_the_reference_policy(make_front):

@@ -35,10 +35,27 @@ def test_writes_everything_and_prints_the_figures(measure, bundle):
     )
     assert f"hypervolume above {place}:" in out
     assert f"bundle            {front.hypervolume().value:.4f}" in out
+    assert "no intervals for bundle: at least 10 prompts are needed to tell how sure a figure is, found 4" in out
+    assert (bundle / "front.prompts.safetensors").exists()
+    assert front.prompt_rewards.rewards.shape == (3, 4, 3)
+    assert f"Written: {bundle}/front.json, front.prompts.safetensors, front.png, front.html" in out
     assert "reference policy  " in out
     assert f"EUM {front.eum():.4f}" in out
     assert f"MIP {front.mip():.4f}" in out
     assert f"difference {front.controllability_gap():.4f}" in out
+
+
+def test_figures_get_intervals_over_the_prompts(measure, bundle):
+    from frontier.compare import compare_fronts
+
+    _, out, _ = measure("--n_prompts", 12)
+    front = ParetoFront.load(bundle / "front.json")
+    found = compare_fronts({"bundle": front}, resamples=1000)
+    place = [line for line in out.splitlines() if line.startswith("  bundle  ")]
+    for name, line in (("hypervolume", place[0]), ("eum", out), ("mip", out)):
+        estimate = found[name].estimates["bundle"]
+        assert f"{found[name].values['bundle']:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]" in line
+    assert "[low, high]: 95 % interval over prompts" in out
 
 
 def test_the_model_card_gets_the_front(measure, bundle):
@@ -87,6 +104,8 @@ def test_preferences_of_a_file_and_a_comparison(measure, bundle, tmp_path):
     assert other.objectives == own.objectives == tuple(policy.objectives)
     assert len(own.points) == 2
     assert other.rewards == pytest.approx(own.rewards)
+    assert other.prompt_rewards.prompts == own.prompt_rewards.prompts
+    assert other.prompt_rewards.rewards == pytest.approx(own.prompt_rewards.rewards)
     assert "other: EUM" in out
 
 

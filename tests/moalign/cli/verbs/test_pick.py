@@ -44,6 +44,11 @@ def test_nothing_satisfies_the_constraints(moalign, front_of_three):
         (["--maximize", "helpful=10,brief=0.1"], 2),
         (["--max", "helpful=0.9", "--maximize", "helpful"], 1),
         (["--min", "brief=0.65", "--maximize", "helpful", "--confidence", "0.99"], 0),
+        (["--compromise"], 1),
+        (["--compromise", "helpful=10,brief=1"], 2),
+        (["--compromise", "helpful=2,brief=1", "--p", "inf"], 1),
+        (["--pseudo-weights", "brief=1"], 0),
+        (["--pseudo_weights", "helpful=0.5,brief=0.5"], 1),
     ],
 )
 def test_ways_to_choose(moalign, front_of_three, arguments, index):
@@ -71,6 +76,10 @@ def test_unknown_standard_errors_are_null(moalign, front_of_three):
         (["--min", "helpfull=1"], "unknown objective 'helpfull': did you mean 'helpful'?"),
         (["--min", "helpful"], "--min: found 'helpful', expected values by name"),
         (["--knee", "--maximize", "helpful"], "choose one way"),
+        (["--knee", "--compromise"], "choose one way"),
+        (["--knee", "--p", "2"], "p is the norm of compromise, which is not given"),
+        (["--compromise", "helpfull=1"], "did you mean 'helpful'"),
+        (["--pseudo-weights", "helpful=0"], "helpful"),
         (["--maximize", "helpful=x"], "--maximize: found 'helpful=x', expected an objective, or values by name"),
         (["--maximise", "helpful"], "unknown option '--maximise': did you mean '--maximize'?"),
     ],

@@ -1,0 +1,80 @@
+"""How likely each answer is, given how good someone finds the two points: mostly consistent, sometimes undecided, now and then wrong."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from frontier.errors import InputError, unknown_name
+
+Answer = Literal["a", "b", "cant_tell"]
+ANSWERS: tuple[Answer, ...] = ("a", "b", "cant_tell")
+
+
+@dataclass(frozen=True)
+class AnswerModel:
+    r"""The three answers as in [Rao and Kupper, 1967](https://doi.org/10.1080/01621459.1967.10482901), with slips.
+
+    With $\Delta = u(a) - u(b)$, the difference of two utilities as a share of the person's range over all candidates, an answer that is meant has
+
+    $$ p(a) = \sigma(\beta (\Delta - \tau)), \quad p(b) = \sigma(\beta (-\Delta - \tau)), \quad p(=) = 1 - p(a) - p(b), $$
+
+    and with probability $\lambda$ it is a slip, one of the other two: $P(y) = (1 - \lambda)\, p(y) + \lambda\, (1 - p(y)) / 2$. So no answer rules
+    anything out for good, and one wrong answer costs a question or two, not the result.
+
+    Args:
+        rationality (`float`, *optional*, defaults to 50): the median of $\beta > 0$, how sharply answers follow utilities, per range of utility: at 50, a difference of a tenth of
+            the range decides 98 of 100 answers that are no slips. $\beta$ itself is not known and learnt from the answers: log-normal before the first.
+        spread (`float`, *optional*, defaults to 0.5): the standard deviation of $\log \beta$, at least 0.
+        tie (`float`, *optional*, defaults to 0.02): $\tau > 0$, a share of the range: someone very rational answers "can't tell" when two points differ by less.
+        lapse (`float`, *optional*, defaults to 0.1): $\lambda$ in [0, 0.5].
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    rationality: float = 50.0
+    spread: float = 0.5
+    tie: float = 0.02
+    lapse: float = 0.1
+
+    def __post_init__(self) -> None:
+        limits = {"rationality": (1e-3, 1e4), "spread": (0.0, 3.0), "tie": (1e-6, 0.5), "lapse": (0.0, 0.5)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, str | bool) or not (math.isfinite(value) and low <= value <= high):
+                raise InputError(f"{name} must be a number from {low:g} to {high:g}, found {value!r}")
+            object.__setattr__(self, name, float(value))
+
+    def probabilities(
+        self, difference: NDArray[np.float64], rationality: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        r"""Probabilities of the answers.
+
+        Args:
+            difference (`NDArray`): `[...]` utilities of the first point minus those of the second, as shares of the range.
+            rationality (`ArrayLike`, *optional*): $\beta$, broadcast against `difference`; by default its median.
+
+        Returns:
+            `NDArray`: `[3, ...]`, in the order of `ANSWERS`.
+        """
+        beta = np.asarray(self.rationality if rationality is None else rationality, dtype=np.float64)
+        first = expit(beta * (difference - self.tie))
+        second = expit(beta * (-difference - self.tie))
+        meant = np.stack([first, second, 1.0 - first - second])
+        return (1.0 - 1.5 * self.lapse) * meant + self.lapse / 2
+
+
+def check_answer(found: object) -> Answer:
+    """The answer, if it is one.
+
+    Raises:
+        InputError: it is none of `ANSWERS`.
+    """
+    for answer in ANSWERS:
+        if found == answer:
+            return answer
+    raise unknown_name("answer", str(found), ANSWERS)

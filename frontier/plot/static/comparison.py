@@ -1,0 +1,268 @@
+"""Draw two fronts against each other: what only one of them attains, and by how much they differ."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from frontier.errors import InputError
+from frontier.plot.attained import AttainedShares, attained_shares
+from frontier.plot.colours import BASE, mix
+from frontier.plot.static.canvas import write_picture
+from frontier.plot.static.labels import settle
+from frontier.plot.static.marks import HATCHES, STAR, line_of, marker_of, series_of
+from frontier.plot.static.sheet import GREY, INK, new_sheet, plain
+from frontier.plot.static.wording import height_of, numbered, wrap
+from frontier.plot.view import Fronts, Layer, View, place_of, summary_rows, view_of
+
+_ROW, _SIZE = 0.3, 10.0  # inches a line of the table, points of its letters
+
+
+def plot_comparison(fronts: Fronts, path: str | os.PathLike[str], *, title: str | None = None, dpi: int = 150) -> Path:
+    """Draw two fronts against each other: PNG, SVG or PDF.
+
+    Two objectives: the plane above the common reference point, shaded by who attains it (only the first front, only the second, both), with the areas. More: a table of
+    their figures and differences. Only means are compared here; whether a difference is more than chance is for a test on the same prompts.
+
+    Args:
+        fronts (`Mapping[str, ParetoFront]`): exactly two by label, over the same objectives and with the same normaliser.
+        path (`str` or `PathLike`): where to write, ending in .png, .svg or .pdf; folders are made.
+        title (`str`, *optional*): over the picture.
+        dpi (`int`, *optional*, defaults to 150): pixels per inch of a PNG.
+
+    Returns:
+        `Path`: the picture, written beside and renamed.
+
+    Raises:
+        InputError: other than two fronts, normalisers that differ; see `frontier.plot.view.view_of`; or another suffix.
+    """
+    return write_picture(lambda: draw_comparison(view_of(fronts), title), path, dpi)
+
+
+def draw_comparison(view: View, title: str | None = None) -> Figure:
+    """The figure of `plot_comparison`."""
+    if len(view.layers) != 2:
+        labels = ", ".join(layer.label for layer in view.layers)
+        raise InputError(
+            f"a comparison needs two fronts by label, found {len(view.layers)}: {labels}; plot_front takes any number"
+        )
+    first, second = view.layers
+    if first.front.normalizer != second.front.normalizer:
+        raise InputError(
+            f"{first.label} and {second.label} have different normalisers, so their rewards are in different units; measure both with one"
+        )
+    heading = title or f"{first.label} against {second.label}"
+    return _shaded(view, heading) if len(view.objectives) == 2 else _table(view, heading)
+
+
+def _shaded(view: View, title: str) -> Figure:
+    first, second = view.layers
+    shares = attained_shares(first.front.rewards, second.front.rewards, view.reference_point)
+    fills = (mix([BASE[0], "#ffffff"], (0.35, 0.65)), mix([BASE[1], "#ffffff"], (0.35, 0.65)), "#ececec")
+    names = (f"only {first.label} attains", f"only {second.label} attains", "both attain")
+    areas = (shares.only_first, shares.only_second, shares.both)
+    marks: list[Artist] = [_front_mark(i, layer) for i, layer in enumerate(view.layers)]
+    marks += [
+        Patch(facecolor=fill, edgecolor=INK, lw=0.5, hatch=hatch, label=f"{name}: area {area:.3g}")
+        for fill, hatch, name, area in zip(fills, (*HATCHES[:2], None), names, areas, strict=True)
+    ]
+    if any(not layer.kept.all() for layer in view.layers):
+        marks.append(
+            Line2D(
+                [], [], marker="o", ls="none", mfc="white", mec=INK, ms=7, label="dominated within its front (hollow)"
+            )
+        )
+    marks.append(
+        Line2D(
+            [],
+            [],
+            marker="+",
+            ls="none",
+            color="black",
+            ms=11,
+            mew=1.6,
+            label="reference point, from which areas count",
+        )
+    )
+    if view.references:
+        marks.append(Line2D([], [], **STAR, ms=13, label="reference policy"))
+    lines = [
+        f"Area above the reference point ({place_of(view)}): only {first.label} {areas[0]:.3g}, only {second.label} {areas[1]:.3g}, both {areas[2]:.3g}"
+    ]
+    notes = [
+        f"Mean rewards in {view.unit}; higher is better; areas in its square.",
+        "Shaded: what some point of the front reaches in both rewards. Means only: a test on the same prompts tells whether a difference is more than chance.",
+    ]
+    figure = new_sheet(10.0, 5.4, title=title, lines=lines, notes=notes, marks=marks)
+    axes = figure.add_subplot()
+    plain(axes)
+    axes.grid(False)
+    _fill(axes, shares, fills)
+    for number, layer in enumerate(view.layers):
+        _stairs(axes, shares.edges, (shares.first, shares.second)[number], shares.floor, number)
+        face = [series_of(number) if keep else "white" for keep in layer.kept]
+        edge = ["white" if keep else series_of(number) for keep in layer.kept]
+        axes.scatter(
+            layer.front.rewards[:, 0],
+            layer.front.rewards[:, 1],
+            s=46,
+            c=face,
+            edgecolors=edge,
+            marker=marker_of(number),
+            linewidths=1,
+            zorder=4,
+        )
+    for reference in view.references:
+        axes.plot(*reference.rewards, **STAR, ms=13, zorder=5)
+    axes.plot(*view.reference_point, marker="+", color="black", ms=11, mew=1.6, ls="none", zorder=5)
+    axes.margins(0.06)
+    numbered(axes.xaxis, 6.4)
+    numbered(axes.yaxis, 4.8)
+    axes.set_xlabel("\n".join(wrap(line, 6.0, 10, lines=3) for line in view.axis_lines(0)))
+    axes.set_ylabel("\n".join(wrap(line, 4.3, 10, lines=3) for line in view.axis_lines(1)))
+    settle(figure)
+    return figure
+
+
+def _front_mark(number: int, layer: Layer) -> Line2D:
+    look: dict[str, Any] = {"color": series_of(number), "ls": line_of(number), "marker": marker_of(number), "lw": 1.5}
+    return Line2D([], [], **look, mec="white", ms=7, label=f"{layer.label}, and what it attains")
+
+
+def _fill(axes: Axes, shares: AttainedShares, fills: Sequence[str]) -> None:
+    """Shade each part as few polygons as it has pieces, so that no seams show between its strips."""
+    common = np.minimum(shares.first, shares.second)
+    parts = [(common, shares.first), (common, shares.second), (np.full_like(common, shares.floor), common)]
+    for (bottom, top), fill, hatch in zip(parts, fills, (*HATCHES[:2], None), strict=True):
+        strips = np.flatnonzero(top > bottom)
+        for piece in np.split(strips, np.flatnonzero(np.diff(strips) > 1) + 1):
+            if len(piece):
+                x = shares.edges[np.repeat(np.append(piece, piece[-1] + 1), 2)[1:-1]]
+                outline = (
+                    np.concatenate([x, x[::-1]]),
+                    np.concatenate([np.repeat(top[piece], 2), np.repeat(bottom[piece], 2)[::-1]]),
+                )
+                axes.fill(*outline, facecolor=fill, edgecolor=(INK, 0.45), hatch=hatch, lw=0, zorder=1)
+
+
+def _stairs(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.float64], floor: float, number: int) -> None:
+    """The edge of what a front attains."""
+    reached = heights > floor
+    if not reached.any():
+        return
+    last = int(np.flatnonzero(reached)[-1])
+    x = np.concatenate([edges[: last + 2], edges[last + 1 : last + 2]])
+    y = np.concatenate([heights[: last + 1], heights[last : last + 1], [floor]])
+    axes.plot(x, y, drawstyle="steps-post", color=series_of(number), ls=line_of(number), lw=1.5, zorder=3)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One line of the table: what it is, both values, their difference, and which is better (1, 2, or 0 for neither)."""
+
+    name: str
+    first: str
+    second: str
+    difference: str
+    better: int
+
+
+def compared_figures(view: View) -> list[Figures]:
+    """What the table of two fronts says: hypervolume, EUM, MIP, gap, steering, and the best reward of each objective."""
+    first, second = summary_rows(view)[:2]
+    lower = {"gap"}
+    plain_names = {
+        "EUM": "EUM (best point for each weight)",
+        "MIP": "MIP (point that was asked for)",
+        "gap": "controllability gap (lower is better)",
+    }
+    rows = []
+    for name in first:
+        if name in ("front", "points"):
+            continue
+        rows.append(
+            _figures(plain_names.get(name, name), _value(first[name]), _value(second[name]), -1 if name in lower else 1)
+        )
+    for k, objective in enumerate(view.objectives):
+        best = [float(layer.front.rewards[:, k].max()) for layer in view.layers]
+        rows.append(_figures(f"best reward of {objective}", best[0], best[1], 1))
+    kept = [int(layer.kept.sum()) for layer in view.layers]
+    more = f"{kept[0] - kept[1]:+d}".replace("-", "−") if kept[0] != kept[1] else "0"
+    rows.append(Figures("non-dominated points", str(kept[0]), str(kept[1]), more, 0))
+    return rows
+
+
+def _value(text: str) -> float:
+    return float("nan") if text == "–" else float(text)
+
+
+def _figures(name: str, first: float, second: float, sign: int) -> Figures:
+    shown = [
+        ("–" if np.isnan(v) else f"{v:.3f}" if abs(v) < 1e5 else f"{v:.3e}").replace("-", "−") for v in (first, second)
+    ]
+    gain = first - second
+    if np.isnan(gain):
+        return Figures(name, shown[0], shown[1], "–", 0)
+    difference = (f"{gain:+.3f}" if abs(gain) < 1e5 else f"{gain:+.3e}").replace("-", "−")
+    if float(f"{gain:.3f}") == 0:
+        difference = "0.000"
+    better = 0 if abs(gain) < 5e-4 * min(1.0, max(abs(first), abs(second), 1e-9)) else 1 if gain * sign > 0 else 2
+    return Figures(name, shown[0], shown[1], difference, better)
+
+
+def _table(view: View, title: str) -> Figure:
+    """Lines of text at fixed columns; the better value of each line is bold and marked."""
+    first, second = (layer.label for layer in view.layers)
+    width, starts = 10.5, (0.12, 5.0, 7.0, 8.6)
+    ends = (5.0 - 0.3, 6.6, 8.4, 10.3)
+    heads = [wrap(text, 1.55, _SIZE, lines=3, weight="bold") for text in (first, second, "first less second")]
+    rows = compared_figures(view)
+    names = [wrap(row.name, ends[0] - starts[0] - 0.2, _SIZE, lines=3) for row in rows]
+    tall = [max(_ROW, height_of(name, _SIZE) + 0.1) for name in names]
+    head = max(height_of(text, _SIZE) for text in heads) + 0.12
+    lines = [f"Hypervolume above the reference point ({place_of(view)})."]
+    notes = [
+        f"Rewards in {view.unit}; higher is better unless said. ◀ marks the better of the two.",
+        "Means only: a test on the same prompts tells whether a difference is more than chance.",
+    ]
+    figure = new_sheet(width, head + sum(tall) + 0.15, title=title, lines=lines, notes=notes)
+    body = figure.get_layout_engine().get()["rect"]  # type: ignore[union-attr]
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, body[1], 1, body[3]))
+    axes.set(xlim=(0, width), ylim=(head + sum(tall) + 0.15, 0))
+    axes.set_axis_off()
+    for end, text in zip(ends[1:], heads, strict=True):
+        axes.text(end - 0.2, head - 0.08, text, ha="right", va="bottom", fontsize=_SIZE, fontweight="bold", color=INK)
+    axes.hlines(head, 0.12, width - 0.12, color=INK, lw=1.0)
+    y = head
+    for row, name, height in zip(rows, names, tall, strict=True):
+        middle = y + height / 2
+        axes.text(starts[0], middle, name, va="center", fontsize=_SIZE, color=INK, linespacing=1.2)
+        for place, (end, text) in enumerate(zip(ends[1:], (row.first, row.second, row.difference), strict=True)):
+            won = place + 1 == row.better
+            shown = f"{text} ◀" if won else text
+            # Figures stand in line whether or not a mark follows.
+            axes.text(
+                end - 0.2 + (0.17 if won else 0),
+                middle,
+                shown,
+                ha="right",
+                va="center",
+                fontsize=_SIZE,
+                fontweight="bold" if won else "normal",
+                color=INK,
+            )
+        y += height
+        axes.hlines(y, 0.12, width - 0.12, color="#dedede", lw=0.7)
+    axes.hlines(y, 0.12, width - 0.12, color=GREY, lw=0.9)
+    settle(figure)
+    return figure

@@ -1,0 +1,144 @@
+"""Let a client find its preference by comparing two points of the bundle's front at a time; the conversation travels with the client."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frontier.choose.elicit import Elicitation, Question, Settings
+from frontier.errors import InputError
+from frontier.front import ParetoFront
+from moalign.serving.errors import ApiError
+from moalign.serving.request import FieldError
+from moalign.serving.schemas import ChooseBody
+
+# A longer conversation is replayed on every request, so its cost grows with its length.
+MOST_QUESTIONS = 50
+# Fields of a request that begins a conversation, by the names of `Settings`; `model` is taken by OpenAI's API.
+SETTINGS = {"utility": "model", "max_questions": "max_questions", "regret": "regret", "seed": "seed"}
+
+
+def front_of(bundle: str | Path) -> ParetoFront | None:
+    """The front that `moalign front` wrote into a bundle; `None` where there is none.
+
+    Raises:
+        InputError: there is one, and it can't be read.
+    """
+    path = Path(bundle) / "front.json"
+    return ParetoFront.load(path) if path.is_file() else None
+
+
+def choose(front: ParetoFront | None, body: ChooseBody) -> dict[str, Any]:
+    """The next question or the choice, and the state to send back with the answer.
+
+    Args:
+        front (`ParetoFront`, *optional*): of the served bundle.
+        body (`ChooseBody`): without a state, a conversation begins.
+
+    Returns:
+        `dict`: `{"object": "preference.choice", "done", "question", "choice", "state"}`; `question` is `null` once `done`. `choice` is the best guess at any time, and its
+        `preference` can be sent with a completion request.
+
+    Raises:
+        ApiError: 404, the bundle has no measured front.
+        FieldError: the state is not one of ours or of another front, or a value is out of its range.
+    """
+    if front is None:
+        raise ApiError(
+            404, "this bundle has no measured front; run `moalign front` and start the server again", None, "no_front"
+        )
+    talk, pending = _begun(front, body) if body.state is None else _continued(front, body)
+    if body.answer is not None:
+        if pending is None:
+            raise FieldError("answer", f"no question is open, found {body.answer!r}; leave it out")
+        try:
+            talk.answer(pending, body.answer)
+        except InputError as error:
+            raise FieldError("answer", str(error)) from error
+        pending = None
+    question = _pair(talk.question()) if pending is None else pending
+    shown = question and {name: _point(front, i) for name, i in zip("ab", question, strict=True)}
+    return {
+        "object": "preference.choice",
+        "done": question is None,
+        "question": shown,
+        "choice": _choice(front, talk),
+        # The question stands in the state: a server of another kind might break a tie between questions differently.
+        "state": {"question": question, "elicitation": talk.to_json()},
+    }
+
+
+def _begun(front: ParetoFront, body: ChooseBody) -> tuple[Elicitation, None]:
+    if body.answer is not None:
+        raise FieldError("answer", "needs the state that came with its question")
+    settings = {SETTINGS[name]: value for name in SETTINGS if (value := getattr(body, name)) is not None}
+    return Elicitation(front, **settings), None
+
+
+def _continued(front: ParetoFront, body: ChooseBody) -> tuple[Elicitation, tuple[int, int] | None]:
+    for name in SETTINGS:
+        if getattr(body, name) is not None:
+            raise FieldError(name, "is set when a conversation begins, leave it out beside a state")
+    state = body.state
+    assert state is not None
+    try:
+        if set(state) != {"question", "elicitation"}:
+            raise InputError(
+                f"expected the fields question and elicitation, found {', '.join(sorted(state)) or 'none'}"
+            )
+        talk = Elicitation.from_json(state["elicitation"])
+        _check(front, talk)
+        return talk, _question(state["question"], talk)
+    except InputError as error:
+        raise FieldError("state", f"{error}; send it back as it came") from error
+
+
+def _check(front: ParetoFront, talk: Elicitation) -> None:
+    """What a client could change to make a request expensive, or its choice meaningless."""
+    if not np.array_equal(talk.candidates, front.rewards):
+        raise InputError("the conversation is about another front than the one that is served")
+    if talk.settings.samples > Settings().samples or talk.settings.max_questions > MOST_QUESTIONS:
+        raise InputError(f"at most {Settings().samples} samples and {MOST_QUESTIONS} questions are allowed")
+    if len(talk.history) > talk.settings.max_questions:
+        raise InputError(
+            f"it holds {len(talk.history)} answers, allowed: {talk.settings.max_questions} (max_questions)"
+        )
+
+
+def _question(found: Any, talk: Elicitation) -> tuple[int, int] | None:
+    if found is None:
+        return None
+    whole = isinstance(found, list) and len(found) == 2 and all(type(i) is int for i in found)
+    if not whole or not all(0 <= i < len(talk.candidates) for i in found):
+        raise InputError(f"question must be two candidates or null, found {found!r}")
+    return found[0], found[1]
+
+
+def _pair(question: Question | None) -> tuple[int, int] | None:
+    return None if question is None else (question.a, question.b)
+
+
+def _point(front: ParetoFront, index: int) -> dict[str, Any]:
+    point = front.points[index]
+    return {
+        "index": index,
+        "preference": point.preference,
+        "rewards": dict(zip(front.objectives, point.rewards, strict=True)),
+        # NaN = not known, for which JSON has null
+        "standard_error": {
+            name: error if error == error else None
+            for name, error in zip(front.objectives, point.standard_error, strict=True)
+        },
+        "sample": sample if isinstance(sample := point.extra.get("sample"), str) else None,
+    }
+
+
+def _choice(front: ParetoFront, talk: Elicitation) -> dict[str, Any]:
+    choice = talk.choice()
+    weights = zip(front.objectives, choice.weights, choice.low, choice.high, strict=True)
+    return _point(front, choice.index) | {
+        "questions": len(talk.history),
+        "regret": choice.regret,
+        "probability": choice.probability,
+        "weights": {name: {"mean": mean, "low": low, "high": high} for name, mean, low, high in weights},
+    }
