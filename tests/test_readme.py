@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from moalign.cli import main
@@ -56,3 +57,36 @@ def test_every_method_is_in_the_table():
 
     for name in METHODS:
         assert re.search(rf"^\| `{name}` \|", README, re.MULTILINE), f"the methods table lacks {name}"
+
+
+def test_the_programs_about_fronts_run(tmp_path, monkeypatch, capsys):
+    from frontier import ParetoFront, PromptRewards
+
+    rng, weights = np.random.default_rng(0), np.linspace(0, 1, 11)
+    difficulty = rng.normal(0, 0.3, (1, 40, 2))
+
+    def front(gain):
+        means = gain * np.stack([weights**0.6, (1 - weights) ** 0.6], axis=1)[:, None]
+        rewards = PromptRewards(
+            ("helpful", "brief"),
+            means + difficulty + rng.normal(0, 0.1, (11, 40, 2)),
+            tuple(f"prompt {i}" for i in range(40)),
+        )
+        asked = [{"weights": {"helpful": float(w), "brief": float(1 - w)}} for w in weights]
+        return ParetoFront.of_prompt_rewards(rewards, asked)
+
+    (tmp_path / "runs/policy").mkdir(parents=True)
+    front(1.0).save(tmp_path / "runs/policy/front.json")
+    monkeypatch.chdir(tmp_path)
+    section = README.split("## Fronts with error bars")[1].split("\n## ")[0]
+    programs = re.findall(r"```python\n(.*?)```", section, flags=re.S)
+    assert len(programs) == 4
+    names = {
+        "other": front(0.8),
+        "ask_someone": lambda a, b: "a" if a.rewards[0] > b.rewards[0] else "b",
+        "evaluate": lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True),
+    }
+    for program in programs:
+        exec(program, names)
+    assert "certified" in capsys.readouterr().out
+    assert (tmp_path / "runs/explored.jsonl").is_file()
