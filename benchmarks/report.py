@@ -42,6 +42,11 @@ class Row:
     bar: str | None = None
     holds: bool | None = None
 
+    def __post_init__(self) -> None:
+        # A comparison of NumPy numbers is no bool that JSON knows.
+        if self.holds is not None:
+            object.__setattr__(self, "holds", bool(self.holds))
+
 
 def at_least(bar: float, value: float) -> dict[str, Any]:
     """The fields `bar` and `holds` of a row that should reach a value."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from frontier.measure.uncertainty import Comparison, Estimate, PromptsNeeded
 
 RESAMPLES = 2000
+# Of more than 100 points 2000 redraws take minutes and gigabytes (the time of EUM grows with points times weights), and 500 give two digits of an interval.
+MANY_POINTS, RESAMPLES_OF_MANY = 100, 500
+# By number of objectives, the most points of which 2000 redraws take seconds; up to four objectives any number.
+MOST_POINTS, MOST_POINTS_BEYOND = {5: 128, 6: 56}, 24
 LOWER_IS_BETTER = ("controllability_gap",)
 TITLES = {"eum": "EUM", "mip": "MIP", "controllability_gap": "EUM - MIP"}
 
@@ -113,13 +117,16 @@ def compare_fronts(
     intervals: bool = True,
     level: float = 0.95,
     power: float = 0.8,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> FrontComparison:
     r"""Compare fronts figure by figure.
 
     All hypervolumes are above one reference point. EUM is over the weights of all fronts together; MIP and EUM - MIP are over the weights that all fronts were steered to. A front with `prompt_rewards` gets intervals from redrawn prompts; the first front is tested against each other one on
-    the prompts that both answered, each redraw being used for both. Each p-value is for its own figure alone: with four figures, one below 0.05 by chance is no surprise.
+    the prompts that both answered, each redraw being used for both; an objective of a prompt counts in a test only where every point of both knows it.
+    Each p-value is for its own figure alone: with four figures, one below 0.05 by chance is no surprise.
+
+    The hypervolume of more than 128 points in five objectives, 56 in six or 24 in more gets neither interval nor test, which a note says: every redraw costs an exact computation.
 
     Args:
         fronts (`Mapping[str, ParetoFront]`): by label, at least one; over the same objectives in the same order, with the same normaliser.
@@ -127,7 +134,7 @@ def compare_fronts(
         intervals (`bool`, *optional*, defaults to `True`): `False` gives the plain figures only, at once.
         level (`float`, *optional*, defaults to 0.95): of the intervals and the tests.
         power (`float`, *optional*, defaults to 0.8): the chance to decide that the number of prompts still needed stands for.
-        resamples (`int`, *optional*, defaults to 2000): how often the prompts are redrawn.
+        resamples (`int`, *optional*): how often the prompts are redrawn. Default: 2000, or 500 where a front has more than 100 points and the level allows it.
         seed (`int`, *optional*, defaults to 0): of the redraws.
 
     Raises:
@@ -149,17 +156,26 @@ def compare_fronts(
     tasks += _steered_tasks(fronts, notes)
     figures = [_figure(task, fronts) for task in tasks]
     if intervals:
+        resamples = usual_resamples(fronts, level) if resamples is None else resamples
         _check(level, power, resamples)
         sampled = _with_samples(fronts, notes)
-        for label, front in sampled.items():
-            _estimate(figures, tasks, label, front, notes, level=level, resamples=resamples, seed=seed)
+        options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
+        for label, samples in sampled.items():
+            _estimate(figures, tasks, label, samples, first.normalizer, notes, **options)
         for label in labels[1:]:
             if labels[0] in sampled and label in sampled:
-                _test(figures, tasks, (labels[0], label), sampled, notes, (level, power, resamples, seed))
+                pair = (labels[0], label)
+                _test(figures, tasks, pair, sampled, power, notes, normalizer=first.normalizer, **options)
     figures += _steering(fronts)
     return FrontComparison(
         labels, first.objectives, tuple(place.tolist()), first.normalizer, tuple(figures), tuple(dict.fromkeys(notes))
     )
+
+
+def usual_resamples(fronts: Mapping[str, ParetoFront], level: float = 0.95) -> int:
+    """How often prompts are redrawn where nobody says: less often for large fronts, unless a high level needs the tails."""
+    many = max(len(front.points) for front in fronts.values()) > MANY_POINTS
+    return RESAMPLES_OF_MANY if many and level <= 0.95 else RESAMPLES
 
 
 @dataclass(frozen=True)
@@ -241,14 +257,17 @@ def _estimate(
     tasks: Sequence[_Task],
     label: str,
     samples: PromptRewards,
+    normalizer: dict[str, Any] | None,
     notes: list[str],
     **options: Any,
 ) -> None:
     from frontier.measure.uncertainty import bootstrap
 
     for figure, task in zip(figures, tasks, strict=True):
+        if _takes_long(task, samples, label, notes):
+            continue
         try:
-            figure.estimates[label] = bootstrap(
+            found = bootstrap(
                 samples.rewards,
                 task.name,
                 reference_point=task.place,
@@ -259,6 +278,19 @@ def _estimate(
         except InputError as error:
             notes.append(f"no intervals for {label}: {error}")
             return
+        figure.estimates[label] = replace(found, normalizer=normalizer)
+
+
+def _takes_long(task: _Task, samples: PromptRewards, label: str, notes: list[str]) -> bool:
+    """Whether the figure is a hypervolume of too many points; says so in a note."""
+    count = len(samples.objectives)
+    most = math.inf if count <= 4 else MOST_POINTS.get(count, MOST_POINTS_BEYOND)
+    if task.place is None or samples.n_points <= most:
+        return False
+    notes.append(
+        f"no interval and no test for the hypervolume of {label}: in {count} objectives at most {most} points are redrawn, found {samples.n_points}"
+    )
+    return True
 
 
 def _test(
@@ -266,14 +298,15 @@ def _test(
     tasks: Sequence[_Task],
     pair: tuple[str, str],
     samples: Mapping[str, PromptRewards],
+    power: float,
     notes: list[str],
-    settings: tuple[float, float, int, int],
+    **options: Any,
 ) -> None:
     from frontier.measure.uncertainty import compare_rewards, prompts_needed
 
-    level, power, resamples, seed = settings
     one, two = (samples[label] for label in pair)
-    both = [prompt for prompt in one.prompts if prompt in set(two.prompts)]
+    answered = set(two.prompts)
+    both = [prompt for prompt in one.prompts if prompt in answered]
     least = min(one.n_prompts, two.n_prompts)
     if len(both) < least:
         notes.append(f"{pair[0]} and {pair[1]} share {len(both)} prompts of {one.n_prompts} and {two.n_prompts}")
@@ -281,7 +314,14 @@ def _test(
         notes.append(f"no test of {pair[0]} against {pair[1]}: measure both on the same prompts")
         return
     a, b = (part.align(both).rewards for part in (one, two))
+    left_out = int((np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2))).sum())
+    if left_out:
+        notes.append(
+            f"{left_out} of the {len(both)} prompts are left out of the test of {pair[0]} against {pair[1]}, wholly or for some objective: not every point's reward is known"
+        )
     for figure, task in zip(figures, tasks, strict=True):
+        if any(_takes_long(task, samples[label], label, notes) for label in pair):
+            continue
         try:
             found = compare_rewards(
                 a,
@@ -291,10 +331,8 @@ def _test(
                 weights_a=task.weights,
                 served_a=task.answers(pair[0]),
                 served_b=task.answers(pair[1]),
-                level=level,
-                resamples=resamples,
-                seed=seed,
                 objectives=one.objectives,
+                **options,
             )
         except InputError as error:
             notes.append(f"no test of {pair[0]} against {pair[1]}: {error}")

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +20,18 @@ COST = re.compile(
 FEWEST = 4  # Among three points a coincidence is too likely.
 
 
+def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The names as a tuple; one alone may be given without a list."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def maximised(values: NDArray[np.float64], objectives: Sequence[str], minimize: Sequence[str]) -> NDArray[np.float64]:
     """`[..., K]` with the objectives that are costs negated.
 
     Raises:
         InputError: `minimize` names what is no objective.
     """
-    names = [minimize] if isinstance(minimize, str) else list(minimize)
+    names = as_names(minimize)
     for name in names:
         if name not in objectives:
             raise unknown_name("objective in minimize", str(name), objectives)
@@ -52,6 +57,7 @@ def cost_like(front: "ParetoFront", minimize: Sequence[str] = ()) -> dict[str, s
     Three signs, each of which can mislead, so they are worth a hint and no more: the name of a cost over values that are never negative; a reward that falls as its own weight
     rises; an objective whose negation turns a set of points with hardly a trade-off into one where every point is one.
     """
+    minimize = as_names(minimize)
     rewards, weights = front.rewards, front.weights
     steered = ~np.isnan(weights).any(axis=1)
     found: dict[str, str] = {}

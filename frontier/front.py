@@ -209,9 +209,15 @@ class ParetoFront:
         return merge([self, *others], labels)
 
     def compare(self, other: "ParetoFront", labels: tuple[str, str] = ("A", "B"), **options: Any) -> "FrontComparison":
-        """Every figure of two fronts side by side, above one reference point. See `frontier.compare.compare_fronts`."""
+        """Every figure of two fronts side by side, above one reference point. See `frontier.compare.compare_fronts`.
+
+        Raises:
+            InputError: two equal labels, or anything that `compare_fronts` refuses.
+        """
         from frontier.compare import compare_fronts
 
+        if isinstance(labels, str) or len(labels) != 2 or labels[0] == labels[1]:
+            raise InputError(f"labels must be two names that differ, found {labels!r}")
         return compare_fronts(dict(zip(labels, (self, other), strict=True)), **options)
 
     def table(self) -> str:
@@ -221,7 +227,13 @@ class ParetoFront:
         return text_table(self)
 
     def to_frame(self) -> "pd.DataFrame":
-        """The points as a data frame: one row a point, columns `weight.NAME`, `NAME`, `NAME.se`, `kl`, `n_prompts`, `non_dominated`, `source`."""
+        """The points as a data frame: one row a point, columns `weight.NAME`, `NAME`, `NAME.se`, `kl`, `n_prompts`, `non_dominated`, `source`.
+
+        Costs stand there as the front has them, negated.
+
+        Raises:
+            InputError: an objective has the name of another column.
+        """
         import pandas as pd
 
         from frontier.tables import columns_of
@@ -229,7 +241,13 @@ class ParetoFront:
         return pd.DataFrame(columns_of(self))
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write the columns of `to_frame` as CSV, every float so that it comes back bit for bit; what is not known is empty."""
+        """Write the columns of `to_frame` as CSV, every float so that it comes back bit for bit; what is not known is empty.
+
+        Costs are written negated, as the front has them, and `info` is not written: `from_csv(path, info={"minimized": front.info["minimized"]})` reads them back.
+
+        Raises:
+            InputError: an objective has the name of another column.
+        """
         from frontier.tables import write_csv
 
         return write_csv(self, path)
@@ -270,6 +288,8 @@ class ParetoFront:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the front as JSON, its per-prompt rewards beside it (`front.json` and `front.prompts.safetensors`). `load` gives back every float bit for bit.
+
+        Both may be renamed together. Another name than one in `.json` keeps its ending: `run.v1` has them in `run.v1.prompt_rewards.safetensors`.
 
         Raises:
             InputError: `info`, `normalizer`, a preference or an `extra` holds something that JSON has no form for (NaN included).

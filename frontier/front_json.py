@@ -24,13 +24,19 @@ SCHEMA_VERSION = 2
 # Version 1 had no per-prompt rewards; everything else is the same.
 READABLE = (1, 2)
 SUFFIX = ".prompts.safetensors"
+OTHER_SUFFIX = ".prompt_rewards.safetensors"  # of a front whose name does not end in .json, lest `front` and `front.json` share one file
 DIGITS = 16  # of the digest, in a waiting file's name
 
 
+class MissingSamples(InputError):
+    """A front whose JSON is there and whose file of per-prompt rewards is not."""
+
+
 def prompts_file(path: str | os.PathLike[str]) -> Path:
-    """Where the per-prompt rewards of the front in this JSON file stand: `front.json` has them in `front.prompts.safetensors`."""
+    """Where the per-prompt rewards of the front in this JSON file stand: `front.json` has them in `front.prompts.safetensors`, `front` in `front.prompt_rewards.safetensors`."""
     path = Path(path)
-    return path.with_name(path.stem + SUFFIX)
+    stem = path.name.removesuffix(".json")
+    return path.with_name(stem + (SUFFIX if stem != path.name else OTHER_SUFFIX))
 
 
 def save_front(front: "ParetoFront", path: str | os.PathLike[str]) -> Path:
@@ -51,7 +57,7 @@ def save_front(front: "ParetoFront", path: str | os.PathLike[str]) -> Path:
         final.unlink(missing_ok=True)  # the samples of the front that stood here before
     else:
         os.replace(_pending(final, digest), final)
-    for stray in path.parent.glob(f".{_escaped(path.stem)}.{'[0-9a-f]' * DIGITS}{SUFFIX}"):
+    for stray in path.parent.glob(f".{_escaped(final.stem)}.{'[0-9a-f]' * DIGITS}{final.suffix}"):
         stray.unlink(missing_ok=True)  # of a save that was interrupted
     return path
 
@@ -82,7 +88,7 @@ def load_front(path: str | os.PathLike[str], of: type["ParetoFront"], *, prompt_
         samples = _samples(path, document.pop("prompt_rewards", None), read=prompt_rewards)
         return of(**(document | {"points": points, "prompt_rewards": samples}))
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _document(front: "ParetoFront", path: Path, samples: dict[str, str] | None) -> str:
@@ -101,7 +107,7 @@ def _document(front: "ParetoFront", path: Path, samples: dict[str, str] | None) 
 
 def _pending(final: Path, digest: str) -> Path:
     """Where samples wait until their JSON is written."""
-    return final.with_name(f".{final.name.removesuffix(SUFFIX)}.{digest[:DIGITS]}{SUFFIX}")
+    return final.with_name(f".{final.stem}.{digest[:DIGITS]}{final.suffix}")
 
 
 def _samples(path: Path, record: Any, *, read: bool) -> PromptRewards | None:
@@ -110,16 +116,20 @@ def _samples(path: Path, record: Any, *, read: bool) -> PromptRewards | None:
         return None
     _check_fields("prompt_rewards", record, ["file", "sha256"])
     name, digest = record["file"], record["sha256"]
-    if not isinstance(name, str) or not isinstance(digest, str) or Path(name).name != name or "\\" in name:
+    texts = isinstance(name, str) and isinstance(digest, str)
+    if not texts or not digest.isalnum() or Path(name).name != name or name in ("", "..") or "\\" in name:
         raise InputError(
             f"prompt_rewards must name a file beside the front and its sha256, found {name!r} and {digest!r}"
         )
     if not read:
         return None
-    final = path.with_name(name)
-    places = [place for place in (final, _pending(final, digest)) if place.is_file()]
+    # The file has the name in the JSON, or that of the JSON where both were renamed; after an interruption it still waits under either.
+    finals = dict.fromkeys([path.with_name(name), prompts_file(path)])
+    final = next(iter(finals))
+    waiting = [_pending(each, digest) for each in finals]
+    places = [place for place in (*finals, *waiting) if place.is_file()]
     if not places:
-        raise InputError(
+        raise MissingSamples(
             f"its per-prompt rewards, {final}, are missing: copy them along with the JSON, or read the front without them (ParetoFront.load(path, prompt_rewards=False))"
         )
     found = []

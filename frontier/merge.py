@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from frontier.costs import as_names
 from frontier.errors import InputError, unknown_name
 from frontier.front import FrontPoint, ParetoFront
+from frontier.points import as_indices
 from frontier.prompt_rewards import PromptRewards
 
 
@@ -18,8 +19,8 @@ def merge(
 ) -> ParetoFront:
     """One front of the points of several, in their order.
 
-    A point that was measured once and stands in two of them (same preference, rewards, standard errors and number of prompts) is kept once, the first time. The reference
-    policy is that of the first front that has one.
+    A point that was measured once and stands in two of them (the same in everything but its `source`, on every prompt too) is kept once, the first time. The reference policy is that
+    of the first front that has one.
 
     Args:
         fronts (`Sequence[ParetoFront]` or `Mapping[str, ParetoFront]`): over the same objectives in the same order and with the same normaliser.
@@ -46,13 +47,14 @@ def merge(
     samples, why = _joined_samples(parts, shown, first_with)
     if why:
         notes.append(why)
-    kept: dict[Any, int] = {}
+    held: set[Any] = set()  # by the parts before
+    at: list[int] = []
     points: list[FrontPoint] = []
     for n, part in enumerate(parts):
-        for point in part.points:
-            kept.setdefault(_measurement(point), len(points))
-            points.append(point if names is None else _labelled(point, names[n]))
-    at = list(kept.values())
+        measured = _measurements(part)
+        at += [len(points) + i for i, each in enumerate(measured) if each not in held]
+        held.update(measured)
+        points += [point if names is None else _labelled(point, names[n]) for point in part.points]
     merged = [{"label": shown[n], "points": len(part.points), "info": part.info} for n, part in enumerate(parts)]
     # What all agree on goes on to hold for the whole, such as which objectives were negated.
     shared = {k: v for k, v in parts[0].info.items() if all(k in part.info and part.info[k] == v for part in parts)}
@@ -96,17 +98,7 @@ def check_comparable(fronts: Sequence[ParetoFront], labels: Sequence[str] | None
 
 def take(front: ParetoFront, points: Iterable[int]) -> ParetoFront:
     """See `ParetoFront.take`."""
-    at = []
-    for index in points:
-        if isinstance(index, bool | np.bool_) or not hasattr(index, "__index__"):
-            raise InputError(
-                f"points are taken by their index, found {index!r}; for conditions there is ParetoFront.filter"
-            )
-        at.append(operator.index(index))
-    count = len(front.points)
-    for index in at:
-        if not 0 <= index < count:
-            raise InputError(f"there is no point {index}: the front has the points 0..{count - 1}")
+    at = as_indices(points, len(front.points))
     if not at or len(set(at)) < len(at):
         raise InputError(f"points must hold at least one index, each once; found {at}")
     samples = None if front.prompt_rewards is None else front.prompt_rewards.take(at)
@@ -167,10 +159,24 @@ def _joined_samples(
     return PromptRewards(parts[0].objectives, rewards, ids, lined_up[first_with].reference), None
 
 
-def _measurement(point: FrontPoint) -> Any:
-    """What tells two measurements apart; NaN is made equal to NaN."""
-    errors = tuple(None if math.isnan(s) else s for s in point.standard_error)
-    return point.rewards, errors, point.n_prompts, repr(_sorted(point.preference))
+def _measurements(front: ParetoFront) -> list[Any]:
+    """What tells the measurement of each point from any other; NaN is made equal to NaN, and the order of prompts makes no difference."""
+    samples: list[Any] = [None] * len(front.points)
+    if front.prompt_rewards is not None:
+        lined_up = front.prompt_rewards.align(sorted(front.prompt_rewards.prompts))
+        values = np.where(np.isnan(lined_up.rewards), np.nan, lined_up.rewards + 0.0)  # -0 is 0
+        samples = [(lined_up.prompts, row.tobytes()) for row in values]
+    return [
+        (
+            point.rewards,
+            tuple(None if math.isnan(s) else s for s in point.standard_error),
+            point.n_prompts,
+            point.kl,
+            repr((_sorted(point.preference), _sorted(point.extra))),
+            sample,
+        )
+        for point, sample in zip(front.points, samples, strict=True)
+    ]
 
 
 def _sorted(value: Any) -> Any:
@@ -182,7 +188,7 @@ def _labelled(point: FrontPoint, label: str) -> FrontPoint:
 
 
 def _minimized(front: ParetoFront) -> set[str]:
-    return set(front.info.get("minimized", ()))
+    return set(as_names(front.info.get("minimized") or ()))
 
 
 def _difference(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from frontier.errors import InputError, unknown_name
 
 
@@ -95,6 +97,20 @@ class Hypervolume:
     reference_point: tuple[float, ...]
     normalizer: dict[str, Any] | None
     n_prompts: int
+
+
+def as_indices(indices: Iterable[Any], count: int) -> list[int]:
+    """The indices of some of `count` points; a truth value, a fraction and an index of no point are refused."""
+    found = []
+    for index in indices:
+        if isinstance(index, bool | np.bool_) or not hasattr(index, "__index__"):
+            raise InputError(
+                f"points are taken by their index, found {index!r}; for conditions there is ParetoFront.filter"
+            )
+        found.append(operator.index(index))
+        if not 0 <= found[-1] < count:
+            raise InputError(f"there is no point {found[-1]}: the points are 0..{count - 1}")
+    return found
 
 
 def as_list(name: str, values: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from safetensors.numpy import save as save_tensors
 
 from frontier.errors import InputError, check_fields, unknown_name
 from frontier.objectives import check_objectives
+from frontier.points import as_indices
 
 # One key of metadata only: safetensors writes several in an order of chance, and the file's digest would change with it.
 METADATA = "frontier.PromptRewards"
@@ -96,8 +97,13 @@ class PromptRewards:
         return prompt_standard_errors(self.rewards)
 
     def take(self, points: Sequence[int] | NDArray[np.integer[Any]]) -> "PromptRewards":
-        """The rewards of some points only, in the order of the indices."""
-        return PromptRewards(self.objectives, self.rewards[np.asarray(points, int)], self.prompts, self.reference)
+        """The rewards of some points only, in the order of the indices.
+
+        Raises:
+            InputError: no index, or one that is no point's.
+        """
+        at = np.array(as_indices(points, self.n_points), dtype=np.intp)
+        return PromptRewards(self.objectives, self.rewards[at], self.prompts, self.reference)
 
     def select(self, objectives: Iterable[str]) -> "PromptRewards":
         """The same rewards with their objectives in another order, or some of them only.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frontier.costs import hint_at_costs, maximised
+from frontier.costs import as_names, hint_at_costs, maximised
 from frontier.errors import InputError
 from frontier.front import FrontPoint, ParetoFront
 from frontier.objectives import check_objectives
@@ -78,7 +78,7 @@ def front_of_sweep(
     prompts: Sequence[Any] | None = None,
     reference: ArrayLike | None = None,
     n_prompts: int = 1,
-    minimize: Sequence[str] = (),
+    minimize: str | Iterable[str] = (),
     source: str = "",
     normalizer: dict[str, Any] | None = None,
     info: dict[str, Any] | None = None,
@@ -92,7 +92,7 @@ def front_of_sweep(
         prompts (`Sequence`): the N prompts, needed for `[N, K]` rewards: by them fronts of different runs are paired.
         reference (`ArrayLike`, *optional*): the reference policy's rewards, in the form of the rows'.
         n_prompts (`int`): how many prompts `[K]` means are over.
-        minimize (`Sequence[str]`): objectives that are costs. They enter as their negative, which `info["minimized"]` records.
+        minimize (`Iterable[str]`, or one name): objectives that are costs. They enter as their negative, which `info["minimized"]` records.
         source (`str`): what produced the points.
         normalizer (`dict`, *optional*): what the rewards were divided by.
         info (`dict`, *optional*): of the front.
@@ -106,6 +106,7 @@ def front_of_sweep(
         [[0.9, -30.0], [0.4, -8.0]]
     """
     names = check_objectives(objectives)
+    minimize = as_names(minimize)
     pairs = [_pair(i, row, names) for i, row in enumerate(rows)]
     if not pairs:
         raise InputError("a sweep needs at least one row of (preference, rewards), found none")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frontier.atomic import write_text
-from frontier.costs import hint_at_costs, maximised
+from frontier.costs import as_names, hint_at_costs, maximised
 from frontier.errors import InputError, unknown_name
 from frontier.front import FrontPoint, ParetoFront
 from frontier.objectives import check_objectives
@@ -52,6 +52,11 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> str:
 
 def columns_of(front: ParetoFront) -> dict[str, Any]:
     """See `ParetoFront.to_frame`."""
+    for name in front.objectives:
+        if name in OTHERS or name.startswith(WEIGHT) or name.endswith(ERROR):
+            raise InputError(
+                f"objective '{name}' has the name of another column of the table ({', '.join(OTHERS)}, {WEIGHT}NAME, NAME{ERROR}): rename it"
+            )
     columns: dict[str, Any] = {}
     for prefix, suffix, array in (
         (WEIGHT, "", front.weights),
@@ -112,11 +117,11 @@ def front_of_frame(frame: "pd.DataFrame", objectives: Sequence[str] | None = Non
         frame (`pd.DataFrame`): a column of mean rewards per objective and, where they are known, `weight.NAME`, `NAME.se`, `kl`, `n_prompts`, `source` and `sample`. NaN = not known.
         objectives (`Sequence[str]`, *optional*): which columns are the objectives, in the front's order; further columns then go into each point's `extra`. Default: every column
             that is none of those above.
-        **options: `minimize` (`Sequence[str]`): objectives that are costs; they enter as their negative, which `info["minimized"]` records. `n_prompts` (`int`, 1 by default): where there is
+        **options: `minimize` (`Iterable[str]`, or one name): objectives that are costs; they enter as their negative, which `info["minimized"]` records. `n_prompts` (`int`, 1 by default): where there is
             no such column. `source` (`str`): where there is no such column. `normalizer` and `info`: of the front.
 
     Raises:
-        InputError: an objective has no column, a column is doubled or not numeric, a reward is not known, or weights are known in part only; the message names row and column.
+        InputError: an objective has no column, a column is doubled or not numeric, a reward is not known, a cost is negative already, or weights are known in part only; the message names row and column.
     """
     columns = [str(name) for name in frame.columns]
     records = [
@@ -134,13 +139,13 @@ def _front(
     records: Sequence[tuple[str, Mapping[str, Any]]],
     objectives: Sequence[str] | None,
     *,
-    minimize: Sequence[str] = (),
+    minimize: str | Iterable[str] = (),
     n_prompts: int = 1,
     source: str = "",
     normalizer: dict[str, Any] | None = None,
     info: dict[str, Any] | None = None,
 ) -> ParetoFront:
-    minimize = (minimize,) if isinstance(minimize, str) else tuple(minimize)
+    minimize = as_names(minimize)
     names = _objectives(what, columns, objectives)
     if not records:
         raise InputError(f"{what}: no points below the heading {', '.join(columns)}")
@@ -163,10 +168,22 @@ def _front(
             )
         except InputError as error:
             raise error if str(error).startswith(where) else InputError(f"{where}: {error}") from error
+    _refuse_negated(what, points, names, minimize)
     recorded = dict(info or {}) | ({"minimized": list(minimize)} if minimize else {})
     front = ParetoFront(names, tuple(points), normalizer=normalizer, info=recorded)
     hint_at_costs(front, minimize)
     return front
+
+
+def _refuse_negated(what: str, points: Sequence[FrontPoint], names: tuple[str, ...], minimize: tuple[str, ...]) -> None:
+    """A cost below 0 everywhere was negated before, by `to_csv` for one; negated again, more of it would be better."""
+    for k, name in enumerate(names):
+        values = [point.rewards[k] for point in points]
+        if name in minimize and min(values) >= 0 and max(values) > 0:
+            raise InputError(
+                f"{what}: no value of column '{name}' is above 0, so it is negative already, as `to_csv` writes costs: leave it out of `minimize`, "
+                f"and pass info={{'minimized': ['{name}']}}"
+            )
 
 
 def _objectives(what: str, columns: list[str], objectives: Sequence[str] | None) -> tuple[str, ...]:

@@ -206,7 +206,7 @@ class ConstraintReport:
                 "",
                 *("| " + " | ".join(row) + " |" for row in rows),
                 "",
-                "Mean rewards over the prompts that were measured, in the rewards' own units, with t intervals. Certified: the one-sided t bound in brackets lies on the right side; the chance "
+                "Mean rewards over the prompts that were measured, in the rewards' own units, with t intervals. Certified: the one-sided bound in brackets, a t bound widened by the skew of the rewards, lies on the right side; the chance "
                 f"that any constraint which does not hold is certified is at most δ = {self.delta:g}{several}. λ swings: over the last third of its path.",
                 "",
             ]

@@ -8,7 +8,8 @@ import pytest
 from moalign.cli.methods import METHODS
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
+# `merge.yaml` has the shape of mergekit, not that of an options file; its verb's test reads it.
+CONFIGS = sorted(p for p in EXAMPLES.glob("*.yaml") if p.stem != "merge")
 
 
 def command_for(path):

@@ -41,7 +41,8 @@ def _row(fronts: int, m: int, budget: float, device: str) -> Row:
     on = "" if device == "cpu" else f"{device}."
     return Row(
         f"hv.batched.{m}.{on}speedup",
-        f"hypervolumes of {fronts} fronts of {POINTS} points in {m} objectives on {device}, best of {timing.rounds()} rounds in turn: {1e3 * own:.2f} ms",
+        f"hypervolumes of {fronts} fronts of {POINTS} points in {m} objectives on {device}, best of {timing.rounds()} rounds in turn "
+        f"(interval: quartiles over rounds): {1e3 * own:.2f} ms",
         peer / own,
         "times",
         interval=timing.quartiles("moocore", "frontier"),

@@ -1,4 +1,4 @@
-"""Whether intervals contain the truth as often as they say, and certificates are wrong no more often than they say."""
+"""Whether intervals contain the truth as often as they say, and verdicts and certificates are wrong no more often than they say."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.frontier.context import Context
 from benchmarks.jobs import Job, Result, run_jobs
 from benchmarks.report import Row, at_most
-from frontier.measure.uncertainty import bootstrap, holm
+from frontier.measure.uncertainty import bootstrap, compare_rewards, holm
 from frontier.measure.uncertainty.kernels import kernel
 from frontier.measure.uncertainty.lower_bounds import betting_p_value, skewness_p_value, t_p_value
 
@@ -66,7 +66,7 @@ KNOWN = (
 
 
 def rows(context: Context) -> list[Row]:
-    """Coverage on the oracle's fronts and on hard ones of known distribution, and the false passes of certificates."""
+    """Coverage on the oracle's fronts and on hard ones of known distribution, false verdicts of comparisons, and false passes of certificates."""
     trials, chunks = (20, 1) if context.quick else (500, 2)
     kinds = ORACLE[:1] + KNOWN[3:4] if context.quick else ORACLE + KNOWN
     jobs = [
@@ -78,12 +78,17 @@ def rows(context: Context) -> list[Row]:
         Job(false_passes, {**case, "trials": 200 if context.quick else trials_of(case), "seed": i}, cost=15.0)
         for i, case in enumerate(CERTIFICATES[:3] if context.quick else CERTIFICATES)
     ]
+    jobs += [
+        Job(false_verdicts, {**case, "trials": 100 if context.quick else 1000, "seed": i}, cost=15.0)
+        for i, case in enumerate(COMPARISONS[:1] if context.quick else COMPARISONS)
+    ]
     # Two tiny jobs are not worth the start of two processes.
     results = run_jobs(jobs, workers=1 if context.quick else None, what="Coverage", keep=context.keep)
     intervals = [r for r in results if r.job.function is cover]
     certificates = [r for r in results if r.job.function is false_passes]
     found = [_coverage(name, where, intervals) for name in FIGURES for where in ("oracle", "hard")]
-    return [*found, _false_pass(certificates)]
+    verdicts = [r for r in results if r.job.function is false_verdicts]
+    return [*found, _false_verdict(verdicts), _false_pass(certificates)]
 
 
 # ---- intervals
@@ -221,6 +226,52 @@ def wilson(hits: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
+# ---- comparisons
+
+# Replies that are right (1) or wrong (0): few prompts show how skewed such rewards are.
+COMPARISONS: list[dict[str, Any]] = [
+    {"right": 0.97, "prompts": 30},
+    {"right": 0.98, "prompts": 60},
+    {"right": 0.9, "prompts": 60},
+    {"right": 0.5, "prompts": 30},
+]
+
+
+def false_verdicts(right: float, prompts: int, trials: int, seed: int) -> dict[str, Any]:
+    """How many pairs of points with the same share of right replies, independent of each other, are told apart at level 95 %."""
+    generator = np.random.default_rng([seed, 13])
+    wrong = 0
+    for trial in range(trials):
+        a, b = (generator.random((2, 1, prompts, 1)) < right).astype(np.float64)
+        found = compare_rewards(a, b, "mip", weights_a=[[1.0]], level=LEVEL, resamples=1000, seed=trial)
+        wrong += found.verdict != "not decided"
+    return {"wrong": wrong, "trials": trials}
+
+
+def _false_verdict(results: list[Result]) -> Row:
+    """The worst case."""
+    broken = [r.error for r in results if r.error]
+    if broken or not results:
+        why = broken[0] if broken else "no simulation"
+        return Row("compare.false_verdict", f"failed: {why}", None, bar=f"<= {1 - LEVEL:g}", holds=False)
+    worst = max(results, key=lambda r: r.figures["wrong"] / r.figures["trials"])
+    case, (wrong, trials) = worst.job.settings, (worst.figures["wrong"], worst.figures["trials"])
+    chance = 2 * math.sqrt(LEVEL * (1 - LEVEL) / trials)
+    each = "; ".join(
+        f"{r.job.settings['right']:g}, {r.job.settings['prompts']} prompts: {r.figures['wrong'] / r.figures['trials']:.3f}"
+        for r in results
+    )
+    return Row(
+        "compare.false_verdict",
+        f"share of {trials} pairs of equally good points, rewards 0 or 1, that compare tells apart at level {100 * LEVEL:g} %, the worst of {len(results)} cases: a share "
+        f"{case['right']:g} right, {case['prompts']} prompts ({each}); the bar is {1 - LEVEL:.2g} and two Monte-Carlo errors ({chance:.3f})",
+        wrong / trials,
+        "share",
+        interval=list(wilson(wrong, trials)),
+        **at_most(round(1 - LEVEL + chance, 4), wrong / trials),
+    )
+
+
 # ---- certificates
 
 # Of a known range: a Beta whose tail points to the bad side, and replies of which one in twenty fails outright.
@@ -241,22 +292,34 @@ def trials_of(case: dict[str, Any]) -> int:
 def false_passes(rewards: str, prompts: int, among: int, trials: int, seed: int) -> dict[str, Any]:
     """How many trials certify a point whose true mean is only just below the minimum: alone, or the best-looking of many such points.
 
-    The points share a part of each prompt's luck in every second trial. The method is the default: betting where the range is known, else skewness; the t bound is
-    counted beside it.
+    In every second trial the points share each prompt's luck: half of its variance, all of it for rare failures, none for beta rewards. The method is the default: betting where
+    the range is known, else skewness; the t bound is counted beside it. `holm` counts the trials in which Holm passes a point below the minimum after every second point was
+    lifted far above it: where no point is good, Holm passes a point exactly when the union bound does.
     """
     generator = np.random.default_rng([seed, 11])
     passed, passed_t, passed_holm = 0, 0, 0
     for trial in range(trials):
         table, minimum = _just_below(rewards, generator, among, prompts, shared=trial % 2 == 1)
         plain = [t_p_value(values, minimum) for values in table]
-        if rewards in RANGED:
-            own = [betting_p_value(v, minimum, DELTA / among, (0.0, 1.0), seed=trial) for v in table]
-        else:
-            own = [skewness_p_value(values, minimum) for values in table]
+        own = [_own_p_value(rewards, values, minimum, among, trial) for values in table]
+        lifted = [_own_p_value(rewards, _lifted(rewards, v), minimum, among, trial) for v in table[1::2]]
+        mixed = [p for i, p in enumerate(own) if i % 2 == 0] + lifted
         passed += min(own) <= DELTA / among
         passed_t += min(plain) <= DELTA / among
-        passed_holm += any(holm(own, DELTA))
+        passed_holm += any(holm(mixed, DELTA)[: len(mixed) - len(lifted)])
     return {"passed": passed, "t": passed_t, "holm": passed_holm, "trials": trials}
+
+
+def _own_p_value(rewards: str, values: Array, minimum: float, among: int, seed: int) -> float:
+    """Of the method that is the default for these rewards."""
+    if rewards in RANGED:
+        return betting_p_value(values, minimum, DELTA / among, (0.0, 1.0), seed=seed)
+    return skewness_p_value(values, minimum)
+
+
+def _lifted(rewards: str, values: Array) -> Array:
+    """A point that is truly good: by a standard deviation, or with a quarter of what was missing to 1."""
+    return 1 - (1 - values) / 4 if rewards in RANGED else values + 1
 
 
 def _just_below(
@@ -283,8 +346,10 @@ def _false_pass(results: list[Result]) -> Row:
     def share(r: Result, key: str = "passed") -> float:
         return float(r.figures[key] / r.figures["trials"])
 
-    worst, worst_t = max(results, key=share), max(results, key=lambda r: share(r, "t"))
-    value = max(share(worst), *(share(r, "holm") for r in results))
+    rules = {"passed": "union bound", "holm": "Holm with every second point lifted above the minimum"}
+    worst, key = max(((r, key) for r in results for key in rules), key=lambda pair: share(*pair))
+    worst_t = max(results, key=lambda r: share(r, "t"))
+    value = share(worst, key)
     counted = "; ".join(
         f"best of {among}: {max(share(r) for r in results if r.job.settings['among'] == among):.4f}"
         for among in sorted({r.job.settings["among"] for r in results})
@@ -293,11 +358,11 @@ def _false_pass(results: list[Result]) -> Row:
     return Row(
         "certificate.false_pass",
         f"share of {trials} trials that certify a point just below its minimum, the worst of {len(results)} cases: {case['rewards']} rewards, {case['prompts']} prompts, "
-        f"best of {case['among']} ({counted}); delta {DELTA:g}; the t bound is worst with {worst_t.job.settings['rewards']} rewards, "
+        f"best of {case['among']}, {rules[key]} (union bound, {counted}; Holm: {max(share(r, 'holm') for r in results):.4f}); delta {DELTA:g}; the t bound is worst with {worst_t.job.settings['rewards']} rewards, "
         f"{worst_t.job.settings['prompts']} prompts, best of {worst_t.job.settings['among']}",
         value,
         "share",
-        interval=list(wilson(round(value * trials), trials)),
+        interval=list(wilson(worst.figures[key], trials)),
         peer="t bound, worst case",
         peer_value=share(worst_t, "t"),
         **at_most(DELTA, value),

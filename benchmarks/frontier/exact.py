@@ -26,18 +26,21 @@ def rows(context: Context) -> list[Row]:
 
 
 def _row(task: str, n: int, m: int, budget: float) -> Row:
+    work = {"hv": "hypervolume", "nd": "non-dominated filter"}[task]
+    alone = [name for (what, name), sizes in TOO_LONG.items() if what == task and (n, m) in sizes]
+    if not _peers(task, n, m):
+        why = f"left out: {alone[0]} takes too long and no other peer is installed"
+        return Row(f"{task}.{n}.{m}.ratio", f"{work} of {n} points in {m} objectives, {why}", None, "times")
     timings = {shape: _timed(task, draw, n, m, budget) for shape, draw in (("front", _front), ("cloud", _cloud))}
     peers = {shape: timing.fastest("frontier") for shape, timing in timings.items()}
     ratios = {shape: t.best("frontier") / t.best(peers[shape]) for shape, t in timings.items()}
     worst = max(ratios, key=lambda shape: ratios[shape])
     timing, peer = timings[worst], peers[worst]
-    work = {"hv": "hypervolume", "nd": "non-dominated filter"}[task]
-    alone = [name for (what, name), sizes in TOO_LONG.items() if what == task and (n, m) in sizes]
     per = len(_sets(_front, n, m))
     return Row(
         f"{task}.{n}.{m}.ratio",
-        f"{work} of {n} points in {m} objectives, seconds over the faster peer's, best of {timing.rounds()} rounds in turn; the worse of a "
-        f"concave front ({ratios['front']:.2f}) and a uniform cloud ({ratios['cloud']:.2f}); {1e3 * timing.best('frontier') / per:.3g} ms"
+        f"{work} of {n} points in {m} objectives, seconds over the faster peer's, best of {timing.rounds()} rounds in turn (interval: quartiles over rounds); "
+        f"the worse of a concave front ({ratios['front']:.2f}) and a uniform cloud ({ratios['cloud']:.2f}); {1e3 * timing.best('frontier') / per:.3g} ms"
         + (f"; {alone[0]} takes too long and was left out" if alone else ""),
         ratios[worst],
         "times",
@@ -46,6 +49,12 @@ def _row(task: str, n: int, m: int, budget: float) -> Row:
         peer_value=1e3 * timing.best(peer) / per,
         **at_most(BAR, ratios[worst]),
     )
+
+
+def _peers(task: str, n: int, m: int) -> list[str]:
+    """The installed peers that don't take too long; moocore always is."""
+    installed = ["moocore", *(["pygmo"] if importlib.util.find_spec("pygmo") else [])]
+    return [name for name in installed if (n, m) not in TOO_LONG.get((task, name), ())]
 
 
 def _timed(task: str, draw: Callable[..., Front], n: int, m: int, budget: float) -> Timing:
@@ -57,12 +66,13 @@ def _timed(task: str, draw: Callable[..., Front], n: int, m: int, budget: float)
             moocore.hypervolume(cost, ref=place) if task == "hv" else moocore.is_nondominated(cost)
         ),
     }
-    if importlib.util.find_spec("pygmo"):
+    peers = _peers(task, n, m)
+    if "pygmo" in peers:
         import pygmo
 
         front = pygmo.non_dominated_front_2d if m == 2 else lambda cost: pygmo.fast_non_dominated_sorting(cost)[0][0]
         calls["pygmo"] = lambda _, cost: pygmo.hypervolume(cost).compute(place) if task == "hv" else front(cost)
-    calls = {name: call for name, call in calls.items() if (n, m) not in TOO_LONG.get((task, name), ())}
+    calls = {name: call for name, call in calls.items() if name == "frontier" or name in peers}
     if n * m < 50_000:
         _check(task, calls, sets[0], costs[0])
 

@@ -39,7 +39,7 @@ def in_turn(
     """Run all contenders on all items, again and again.
 
     Args:
-        contenders: by name; each is called with the number of an item.
+        contenders: by name, at least one beside `own`; each is called with the number of an item.
         items (`int`): how many there are. On one and the same, a processor would learn every branch by heart.
         budget (`float`): seconds after which no new round starts, once there were enough.
         own (`str`): the contender that is always run.

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from benchmarks.jobs import Job, run_jobs
 from benchmarks.report import Row, at_least, at_most
+from benchmarks.reward_heads.calibration import calibrated
 from benchmarks.reward_heads.context import Context
 from benchmarks.reward_heads.sets import SETS, RealSet, Split, comparisons, texts_of
 from benchmarks.reward_heads.training import LAYERS, MAX_LENGTH, POOLED, fine_tune, split_of
-from reward_heads import scale_of_differences
 from reward_heads.calibrate import pair_calibration_error
 
 MODELS = ("khead", "single", "probe", "pooled")
@@ -132,10 +132,9 @@ def _compare(
         if model == "khead":
             known = comparisons(real, split.calibration, objective)
             held = column["calibration"][known.a] - column["calibration"][known.b]
-            given = torch.tensor(known.label)[:, None]
-            scale = scale_of_differences(held[:, None], given, [objective], strict=False).scale.float()
-            # Few calibration pairs may follow the head without exception; then it stays as sure as it is.
-            into.calibrated.append(difference * scale.where(scale.isfinite(), torch.ones(1)))
+            into.calibrated.append(
+                torch.from_numpy(calibrated(known, held.double().numpy(), pairs, difference.double().numpy()))
+            )
 
 
 def _objective_rows(name: str, objective: str, measured: Measured) -> list[Row]:
@@ -163,7 +162,7 @@ def _objective_rows(name: str, objective: str, measured: Measured) -> list[Row]:
     if measured.calibrated:
         ece = pair_calibration_error(torch.cat(measured.calibrated), labels, measured.documents)
         what = (
-            f"K-head model, one temperature fitted on other documents; {n}; debiased (the plug-in value, which noise alone lifts above 0 with so few "
+            f"K-head model, one temperature fitted on other documents, shrunk by its noise; {n}; debiased (the plug-in value, which noise alone lifts above 0 with so few "
             f"comparisons: {ece.ece:.3f})"
         )
         interval = [ece.debiased.low, ece.debiased.high]
@@ -234,6 +233,6 @@ def _summary(
             ratios.append(ratio)
     if ratios:
         mean = sum(ratios) / len(ratios)
-        what = "K times the K-head model's training cost over that of K single models, mean over sets; interval from the smallest to the largest"
+        what = "K times the K-head model's training cost over that of K single models, mean over sets; interval from the smallest to the largest; on qa_feedback most rows are labelled for one objective only, so there is nothing to share"
         found.append(Row("khead.cost_ratio", what, mean, interval=[min(ratios), max(ratios)], **at_most(1.3, mean)))
     return found

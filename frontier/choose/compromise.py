@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from frontier.choose.selection import Selection, candidates, described, positive_weights, ranges
 from frontier.errors import InputError
 from frontier.front import ParetoFront
-from frontier.measure.rows import filled, non_negative
+from frontier.measure.rows import filled, non_negative, spans
 
 NORMS = {1.0: "the sum of its weighted gaps", 2.0: "the straight line", math.inf: "its largest weighted gap"}
 
@@ -29,7 +29,7 @@ def compromise_distance(points: ArrayLike, weights: ArrayLike, p: float = 2.0) -
         p (`float`, *optional*, defaults to 2): at least 1; `math.inf` for the largest gap.
 
     Returns:
-        `NDArray[np.float64]`: `[n]`, at least 0. An objective in which all points agree adds nothing.
+        `NDArray[np.float64]`: `[n]`, at least 0. An objective in which all points agree (up to rounding) adds nothing.
 
     Raises:
         InputError: there is no point, a row is not finite, a weight is negative, lengths differ, or p is below 1.
@@ -42,7 +42,7 @@ def compromise_distance(points: ArrayLike, weights: ArrayLike, p: float = 2.0) -
         raise InputError(f"p must be at least 1 (2 for the straight line, infinity for the largest gap), found {p!r}")
     array = filled(points, "points")
     scales = non_negative([np.asarray(weights, dtype=np.float64).tolist()], array.shape[1])[0]
-    gaps = scales * (array.max(axis=0) - array) / ranges(array)
+    gaps = np.where(spans(array) > 0, scales * (array.max(axis=0) - array) / ranges(array), 0.0)
     largest = gaps.max(axis=1)
     if math.isinf(p):
         return np.asarray(largest)

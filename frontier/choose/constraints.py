@@ -93,8 +93,13 @@ def _wanted(
 ) -> str:
     parts = [f"{name} >= {minimum[name]:g}" for name in front.objectives if name in minimum]
     parts += [f"{name} <= {maximum[name]:g}" for name in front.objectives if name in maximum]
-    surely = f" with {confidence:.0%} confidence" if confidence is not None else ""
+    surely = f" with {_percent(confidence)} confidence" if confidence is not None else ""
     return " and ".join(parts) + (surely if parts else "")
+
+
+def _percent(confidence: float) -> str:
+    """With the digits that it was given with: 99.5% is not 100%."""
+    return f"{100 * confidence:.10g}%"
 
 
 def _missed(
@@ -110,6 +115,8 @@ def _missed(
         k = front.objectives.index(name)
         mean = front.points[index].rewards[k]
         below = name in minimum and mean - slack[k] < minimum[name]
-        bound = f" ({confidence:.0%} bound {mean - slack[k] if below else mean + slack[k]:.3f})" if confidence else ""
+        bound = (
+            f" ({_percent(confidence)} bound {mean - slack[k] if below else mean + slack[k]:.3f})" if confidence else ""
+        )
         parts.append(f"{name} is {mean:.3f}{bound}, which is {amount:.3g} too {'little' if below else 'much'}")
     return " and ".join(parts)

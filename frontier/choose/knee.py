@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frontier.measure.rows import spans
+
 # In units where each objective runs from 0 to 1: a bulge smaller than this is rounding, not a knee.
 FLAT = 1e-9
 
@@ -20,7 +22,7 @@ class Knee:
 def find_knee(points: NDArray[np.float64]) -> Knee:
     r"""The point furthest beyond the hyperplane through the extreme points ([Das, 1999](https://doi.org/10.1007/BF01195985)).
 
-    Each objective is scaled to run from 0 to 1 over the points, and objectives in which all agree are left out. The extreme point of objective k is the best in k (of
+    Each objective is scaled to run from 0 to 1 over the points, and objectives in which all agree (up to rounding) are left out. The extreme point of objective k is the best in k (of
     several, the one with the largest sum). With E the matrix of extreme points and n the solution of E n = 1, the point with the largest n·r/‖n‖ - 1/‖n‖ is the knee.
 
     Three degenerate fronts get an answer that says what it is:
@@ -32,7 +34,7 @@ def find_knee(points: NDArray[np.float64]) -> Knee:
     Args:
         points (`NDArray`): `[n, K]` non-dominated points, maximised, n at least 1.
     """
-    extent = np.ptp(points, axis=0)
+    extent = spans(points)
     varied = extent > 0
     if not varied.any():
         return Knee(0, "is the only point that no other dominates")

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frontier.choose.selection import Selection, candidates, described, listed, positive_weights
+from frontier.choose.selection import Selection, candidates, described, listed, positive_weights, ranges
 from frontier.errors import InputError
 from frontier.front import ParetoFront
-from frontier.measure.rows import filled
+from frontier.measure.rows import filled, spans
 
 
 def pseudo_weights(points: ArrayLike) -> NDArray[np.float64]:
@@ -23,7 +23,7 @@ def pseudo_weights(points: ArrayLike) -> NDArray[np.float64]:
         points (`ArrayLike`): $r$, `[n, K]`, maximised, finite, at least one.
 
     Returns:
-        `NDArray[np.float64]`: `[n, K]`, rows that sum to 1. An objective in which all points agree says nothing about a place and has 0. NaN = not defined,
+        `NDArray[np.float64]`: `[n, K]`, rows that sum to 1. An objective in which all points agree (up to rounding) says nothing about a place and has 0. NaN = not defined,
             for a point that is
         the worst in every objective (only a dominated one, or one alone).
 
@@ -35,7 +35,7 @@ def pseudo_weights(points: ArrayLike) -> NDArray[np.float64]:
         [[0.0, 1.0, 0.0], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]]
     """
     array = filled(points, "points")
-    low, extent = array.min(axis=0), np.ptp(array, axis=0)
+    low, extent = array.min(axis=0), spans(array)
     unit = np.where(extent > 0, (array - low) / np.where(extent > 0, extent, 1.0), 0.0)
     total = unit.sum(axis=1, keepdims=True)
     return np.asarray(np.where(total > 0, unit / np.where(total > 0, total, 1.0), np.nan))
@@ -55,7 +55,7 @@ def nearest_to_place(front: ParetoFront, weights: Mapping[str, float], non_domin
     wanted = positive_weights(front, "pseudo_weights", weights)
     rows = candidates(front, non_dominated_only)
     rewards = front.rewards[rows]
-    varied = np.ptp(rewards, axis=0) > 0
+    varied = spans(rewards) > 0
     if not varied.any():
         index = int(rows[0])
         only = "the only point to choose" if len(rows) == 1 else "as good as every other"
@@ -69,7 +69,7 @@ def nearest_to_place(front: ParetoFront, weights: Mapping[str, float], non_domin
     own = pseudo_weights(rewards)
     distance = np.nan_to_num(abs(own - place).sum(axis=1), nan=np.inf)
     # Points in one direction from the worst have the same place: then the one further out.
-    total = ((rewards - rewards.min(axis=0)) / np.where(varied, np.ptp(rewards, axis=0), 1.0)).sum(axis=1)
+    total = ((rewards - rewards.min(axis=0)) / ranges(rewards)).sum(axis=1)
     row = int(np.lexsort((-total, np.round(distance, 12)))[0])
     index = int(rows[row])
     reason = f"Point {index} lies nearest to the wanted place ({listed(front, place)}): its pseudo-weights are {listed(front, own[row], '.3f')}"

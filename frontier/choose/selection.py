@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from frontier.errors import InputError, unknown_name
 from frontier.front import FrontPoint, ParetoFront
+from frontier.measure.rows import spans
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def candidates(front: ParetoFront, non_dominated_only: bool) -> NDArray[np.intp]
 
 
 def ranges(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`[K]` range of each objective over `[n, K]` rewards; 1 where all agree."""
-    extent = np.ptp(rewards, axis=0)
+    """`[K]` range of each objective over `[n, K]` rewards; 1 where all agree (up to rounding, see `frontier.measure.rows.spans`)."""
+    extent = spans(rewards)
     return np.where(extent > 0, extent, 1.0)
 
 

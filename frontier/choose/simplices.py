@@ -32,8 +32,9 @@ class Place:
 class Simplices:
     """The Delaunay triangulation of weights, in the flat that they span: segments for two objectives, triangles for three.
 
-    The flat may be smaller than the simplex (all weights on one edge of it, say). Distances within it are those between the weights, so the order of the
-    objectives doesn't matter.
+    The flat may be smaller than the simplex (all weights on one edge of it, say). Distances within it are those between the weights, so up to three
+    objectives their order doesn't matter, except where four weights lie on a circle. For four and more, evenly spaced weights can be triangulated in several ways, and the order of
+    the objectives decides which one it is.
 
     Args:
         weights (`NDArray`): `[n, K]`, rows that differ, n at least 1.

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError
 from frontier.measure import kernels
-from frontier.measure.reference import points_and_reference, warn_if_costs
+from frontier.measure.reference import check_volumes, points_and_reference, warn_if_costs
+from frontier.measure.rows import whole_number
 
 Array = NDArray[np.float64]
 FIRST_LOOK = 2_048  # samples before the error is looked at for the first time
@@ -70,7 +71,7 @@ def approximate_hypervolume(
         max_samples (`int`, *optional*, defaults to 2**24): stop there in any case; `reached` tells.
 
     Raises:
-        InputError: a row or the reference point is not finite, their lengths differ, or a setting is out of its range.
+        InputError: a row or the reference point is not finite, their lengths differ, a setting is out of its range, or the volume is too large or too small for a float.
 
     Example:
         >>> round(approximate_hypervolume([[1, 3], [2, 2]], [0, 0]).value, 1)
@@ -79,11 +80,12 @@ def approximate_hypervolume(
     for name, share in (("relative_error", relative_error), ("confidence", confidence)):
         if not 0 < share < 1:
             raise InputError(f"{name} must lie between 0 and 1, found {share}")
-    if max_samples < FIRST_LOOK:
-        raise InputError(f"max_samples must be at least {FIRST_LOOK}, found {max_samples}")
+    max_samples = whole_number(max_samples, "max_samples", FIRST_LOOK)
     array, place = points_and_reference(points, reference_point)
     warn_if_costs(array, place)
     extents = array[(array > place).all(axis=1)] - place
+    if len(extents):
+        check_volumes(extents, several=True)
     extents = extents[kernels.keep_first_non_dominated(np.ascontiguousarray(extents))]
     if len(extents) <= 1:
         value = float(extents.prod(axis=1).sum())

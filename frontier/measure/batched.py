@@ -15,9 +15,12 @@ from frontier.measure.reference import as_reference_point
 # Elements of the intermediate arrays: on a CPU, blocks that fit into the cache take half the time.
 SCANNED = 2**15
 SWEPT = {"cpu": 2**15, "cuda": 2**24}
+HALF = (torch.bfloat16, torch.float16)  # too coarse to compute in
 
 
-def hypervolume_batch(points: Tensor, reference_point: ArrayLike | Tensor, mask: Tensor | None = None) -> Tensor:
+def hypervolume_batch(
+    points: Tensor, reference_point: ArrayLike | Tensor, mask: ArrayLike | Tensor | None = None
+) -> Tensor:
     r"""The exact hypervolumes of many fronts in 2 or 3 objectives, with gradients. Every objective is maximised.
 
     The gradient with respect to $p_{ik}$ is the area of the facet of the dominated volume that lies at $p_i$ and faces objective $k$ ([Emmerich and Deutz,
@@ -30,11 +33,11 @@ def hypervolume_batch(points: Tensor, reference_point: ArrayLike | Tensor, mask:
     Args:
         points (`Tensor`): `[..., n, m]`, m 2 or 3; finite where the mask is true.
         reference_point (`ArrayLike`): `[m]`, finite, the same for all fronts. It is taken as a constant.
-        mask (`Tensor`, *optional*): `[..., n]` of booleans, true for points that exist, so that fronts of different sizes fit into one tensor. What the others
+        mask (`Tensor` or `ArrayLike`, *optional*): `[..., n]` of booleans, true for points that exist, so that fronts of different sizes fit into one tensor. What the others
             hold doesn't matter.
 
     Returns:
-        `Tensor`: `[...]`, in the dtype and on the device of the points. A front without a point above the reference point has 0.
+        `Tensor`: `[...]`, in the dtype and on the device of the points; half precision is computed in single. A front without a point above the reference point has 0.
 
     Raises:
         InputError: m is not 2 or 3, shapes don't fit, or a point that exists or the reference point is not finite (the message names the first).
@@ -55,9 +58,9 @@ def hypervolume_batch(points: Tensor, reference_point: ArrayLike | Tensor, mask:
         )
     if not points.is_floating_point():
         points = points.double()
-    place = as_reference_point(
-        reference_point.detach().cpu().numpy() if isinstance(reference_point, Tensor) else reference_point
-    )
+    if points.dtype in HALF:
+        return hypervolume_batch(points.float(), reference_point, mask).to(points.dtype)
+    place = as_reference_point(reference_point)
     if len(place) != points.shape[-1]:
         raise InputError(
             f"the reference point must have {points.shape[-1]} values, one an objective, found {len(place)}"
@@ -67,8 +70,10 @@ def hypervolume_batch(points: Tensor, reference_point: ArrayLike | Tensor, mask:
     if points.numel() == 0:
         return (points - reference).sum(dim=(-1, -2))
     if points.device.type == "cpu" and not (torch.is_grad_enabled() and points.requires_grad):
-        points = points.detach() if exists is None else torch.where(exists.unsqueeze(-1), points.detach(), reference)
-        blocks = points.reshape(-1, *points.shape[-2:]).split(max(1, SCANNED // points.shape[-2]))
+        values = points.detach()
+        if exists is not None:  # in double, as the place is: else a point put there could come to lie above it
+            values = torch.where(exists.unsqueeze(-1), values.double(), torch.as_tensor(place))
+        blocks = values.reshape(-1, *points.shape[-2:]).split(max(1, SCANNED // points.shape[-2]))
         return torch.cat([_plain(block, place) for block in blocks]).to(points.dtype).reshape(points.shape[:-2])
     above = (points > reference).all(dim=-1)
     if exists is not None:
@@ -79,8 +84,13 @@ def hypervolume_batch(points: Tensor, reference_point: ArrayLike | Tensor, mask:
     return volumes.reshape(points.shape[:-2])
 
 
-def _existing(points: Tensor, mask: Tensor | None) -> Tensor | None:
+def _existing(points: Tensor, given: ArrayLike | Tensor | None) -> Tensor | None:
     """Which points are there, `[..., n]`, or None when all are; those must be finite."""
+    try:
+        array = given if given is None or isinstance(given, Tensor) else np.array(given)
+        mask = None if array is None else torch.as_tensor(array, device=points.device)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the mask must hold one boolean a point, {list(points.shape[:-1])}: {error}") from error
     if mask is not None and (mask.dtype != torch.bool or mask.shape != points.shape[:-1]):
         raise InputError(
             f"the mask must hold one boolean a point, {list(points.shape[:-1])}, found {mask.dtype} {list(mask.shape)}"

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.measure import kernels
-from frontier.measure.reference import points_and_reference, warn_if_costs
+from frontier.measure.reference import check_volumes, points_and_reference, warn_if_costs
 
 Array = NDArray[np.float64]
 PAIRS_AT_ONCE = 2**22  # comparisons of one point with another that are held in memory together
@@ -29,7 +29,7 @@ def hypervolume_contributions(points: ArrayLike, reference_point: ArrayLike) -> 
         `NDArray[np.float64]`: `[n]`, at least 0, in the units of `hypervolume`. Their sum is at most the hypervolume, since volume that several points cover is no single point's.
 
     Raises:
-        InputError: a row or the reference point is not finite, or their lengths differ.
+        InputError: a row or the reference point is not finite, their lengths differ, or the volumes are too large or too small for a float.
 
     Example:
         >>> hypervolume_contributions([[1, 3], [2, 2], [1, 1]], [0, 0]).tolist()
@@ -41,6 +41,7 @@ def hypervolume_contributions(points: ArrayLike, reference_point: ArrayLike) -> 
     result = np.zeros(len(array))
     if len(above) == 0:
         return result
+    check_volumes(array[above] - place)
     extents, first, count = np.unique(array[above] - place, axis=0, return_index=True, return_counts=True)
     keep = kernels.keep_first_non_dominated(extents)
     front, twice, rows = extents[keep], count[keep] > 1, above[first[keep]]
@@ -51,28 +52,49 @@ def hypervolume_contributions(points: ArrayLike, reference_point: ArrayLike) -> 
         found, one_by_one = moocore.hv_contributions(-front, ref=np.zeros(front.shape[1])), np.unique(owners)
     else:
         found, one_by_one = np.zeros(len(front)), np.arange(len(front))
+    starts = np.searchsorted(owners, np.arange(len(front) + 1))
+    reach = 1 if front.shape[1] == 2 else len(front)  # in two objectives the neighbours bound what is a point's own
     for i in one_by_one:
-        found[i] = _exclusive(front[i], np.concatenate([front[:i], front[i + 1 :], shadows[owners == i]]))
+        others = (front[max(0, i - reach) : i], front[i + 1 : i + 1 + reach], shadows[starts[i] : starts[i + 1]])
+        found[i] = _exclusive(front[i], np.concatenate(others))
     result[rows] = np.where(twice, 0.0, np.maximum(found, 0.0))
     return result
 
 
 def _covered_by_one(dominated: Array, front: Array) -> tuple[Array, NDArray[np.int64]]:
-    """The dominated points that a single point of the front dominates, and which: only these come to light when a point is left out."""
+    """The dominated points that a single point of the front dominates, and which: only these come to light when a point is left out.
+
+    In the order of their owners. The front comes in that of the first objective.
+    """
     owners = np.full(len(dominated), -1)
-    step = max(1, PAIRS_AT_ONCE // max(1, front.size))
-    for start in range(0, len(dominated), step):
-        block = dominated[start : start + step]
-        covers = (front[None] >= block[:, None]).all(axis=2)
-        owners[start : start + step] = np.where(covers.sum(axis=1) == 1, covers.argmax(axis=1), -1)
-    alone = owners >= 0
-    return dominated[alone], owners[alone]
+    if front.shape[1] == 2:  # those that reach as far in the first objective and, further back, in the second
+        low = np.searchsorted(front[:, 0], dominated[:, 0], side="left")
+        high = np.searchsorted(-front[:, 1], -dominated[:, 1], side="right")
+        owners = np.where(high - low == 1, low, -1)
+    else:
+        step = max(1, PAIRS_AT_ONCE // max(1, front.size))
+        for start in range(0, len(dominated), step):
+            block = dominated[start : start + step]
+            covers = np.ones((len(block), len(front)), dtype=np.bool_)
+            for k in range(front.shape[1]):
+                covers &= front[:, k] >= block[:, k, None]
+            owners[start : start + step] = np.where(covers.sum(axis=1) == 1, covers.argmax(axis=1), -1)
+    order = np.argsort(owners, kind="stable")
+    order = order[owners[order] >= 0]
+    return dominated[order], owners[order]
 
 
 def _exclusive(extent: Array, others: Array) -> float:
-    """The part of the box from 0 to `extent` that none of the others covers."""
-    if len(others) == 0:
-        return float(extent.prod())
-    shared = np.minimum(others, extent)
-    shared = shared[kernels.keep_first_non_dominated(shared)]
-    return float(extent.prod() - kernels.volume(np.ascontiguousarray(shared), np.zeros(len(extent))))
+    """The part of the box from 0 to `extent` that none of the others covers; none of them reaches it in every objective."""
+    columns = np.ascontiguousarray(others.T)  # NumPy is slow at reducing short rows
+    reaching = columns >= extent[:, None]
+    # One that falls short in a single objective covers all that lies below it there, so that mostly a small box with few others is left.
+    short_in_one = reaching.sum(axis=0, dtype=np.uint8) == len(extent) - 1
+    low = np.where(reaching[:, short_in_one], 0.0, columns[:, short_in_one]).max(axis=1, initial=0.0)
+    left = others[(columns > low[:, None]).all(axis=0)]
+    box = extent - low
+    if len(left) == 0:
+        return float(box.prod())
+    shared = np.minimum(left, extent) - low
+    shared = np.ascontiguousarray(shared[kernels.keep_first_non_dominated(shared)])
+    return float(box.prod() - kernels.volume(shared, np.zeros(len(extent))))

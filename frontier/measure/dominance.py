@@ -8,6 +8,7 @@ This module is also the one gate in front of every front kernel. The kernels dif
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import moocore
 import numpy as np
@@ -25,11 +26,24 @@ KINDS: dict[str, Callable[[Array, Array], bool]] = {
 }
 
 
+def plain_values(values: Any) -> Any:
+    """What NumPy would misread, as what it reads: a torch tensor of any device and dtype as a NumPy array, masked values as NaN, which no front may hold."""
+    if type(values) is np.ndarray:
+        return values
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.filled(values.astype(np.float64), np.nan)
+    if hasattr(values, "detach"):
+        return values.detach().cpu().double().numpy()
+    if isinstance(values, list | tuple):
+        return [row if isinstance(row, list | tuple) else plain_values(row) for row in values]
+    return values
+
+
 def as_points(points: ArrayLike, what: str = "points", columns: int | None = None) -> NDArray[np.float64]:
     """Points as a finite float64 array `[n, m]`, or a message that names the first row that cannot be one.
 
     Args:
-        points (`ArrayLike`): `[n, m]`; an empty list is taken for `[0, columns]`.
+        points (`ArrayLike`): `[n, m]`; an empty list is taken for `[0, columns]`. A torch tensor is detached; what a masked array masks counts as NaN.
         what (`str`, *optional*, defaults to `"points"`): what the rows are, as it should read in a message.
         columns (`int`, *optional*): m, where it is known beforehand.
 
@@ -43,8 +57,8 @@ def as_points(points: ArrayLike, what: str = "points", columns: int | None = Non
         frontier.errors.InputError: row 1 of the points is not finite: [nan, 0.0]; leave it out or measure it again
     """
     try:
-        array = np.array(points, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
+        array = np.array(plain_values(points), dtype=np.float64, order="C")
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the {what} must form a table of numbers, one row a point: {error}") from error
     if array.shape == (0,):
         array = array.reshape(0, columns or 0)
@@ -91,8 +105,8 @@ def dominates(p: ArrayLike, q: ArrayLike, kind: str = "pareto", epsilon: ArrayLi
         raise unknown_name("kind of dominance", kind, KINDS)
     if (epsilon is None) == (kind == "epsilon"):
         raise InputError(f"epsilon belongs to the kind 'epsilon', found kind '{kind}' and epsilon {epsilon!r}")
-    first = as_points([np.asarray(p)], "vector p")[0]
-    second = as_points([np.asarray(q)], "vector q", len(first))[0]
+    first = as_points([plain_values(p)], "vector p")[0]
+    second = as_points([plain_values(q)], "vector q", len(first))[0]
     if epsilon is not None:
         first = first + _as_epsilon(epsilon, len(first))
     return KINDS[kind](first, second)
@@ -106,7 +120,7 @@ def non_dominated(points: ArrayLike, epsilon: ArrayLike | None = None) -> NDArra
 
     With epsilon the front is thinned: its points are gone through in the given order, and a point is left out when one that is kept already
     $\varepsilon$-dominates it, $p_k + \varepsilon_k \ge q_k$ for all $k$. Every point is then within epsilon of being dominated by a kept one, and of a cluster of nearly
-    equal points the first stays. So put first what you prefer.
+    equal points the first stays. So put first what you prefer. The time grows with the number of points times the number kept, so with an epsilon that thins little it is quadratic.
 
     Args:
         points (`ArrayLike`): `[n, m]`, finite.

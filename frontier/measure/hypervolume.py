@@ -11,6 +11,7 @@ from frontier.errors import InputError
 from frontier.measure import kernels
 from frontier.measure.dominance import as_points
 from frontier.measure.reference import points_and_reference, warn_if_costs
+from frontier.measure.rows import spans
 
 
 def hypervolume(points: ArrayLike, reference_point: ArrayLike) -> float:
@@ -19,7 +20,7 @@ def hypervolume(points: ArrayLike, reference_point: ArrayLike) -> float:
     $$ HV(P, z) = \lambda\Big( \bigcup_{p \in P} [z_1, p_1] \times \dots \times [z_m, p_m] \Big) $$
 
     ([Zitzler & Thiele, 1998](https://doi.org/10.1007/BFb0056872)). Computed exactly: by moocore up to 6 objectives, and by pagmo's WFG
-    ([While et al., 2012](https://doi.org/10.1109/TEVC.2010.2077298)) beyond, where pygmo is installed. The time grows exponentially with m: 200 points take 10 ms in 6
+    ([While et al., 2012](https://doi.org/10.1109/TEVC.2010.2077298)) beyond and from 150 points in 6, where pygmo is installed. The time grows exponentially with m: 200 points take 10 ms in 6
     objectives and about 100 ms in 8; `approximate_hypervolume` is for what takes too long.
 
     A value of 0 is a value, not an error: `reference_hint` says where it comes from. When every point lies below the reference point in every objective, a
@@ -31,7 +32,7 @@ def hypervolume(points: ArrayLike, reference_point: ArrayLike) -> float:
         reference_point (`ArrayLike`): $z$, `[m]`, finite.
 
     Raises:
-        InputError: a row or the reference point is not finite, or their lengths differ.
+        InputError: a row or the reference point is not finite, their lengths differ, or the volume is too large for a float.
 
     Example:
         >>> hypervolume([[1, 3], [2, 2]], [0, 0])  # 1x3 and 2x2, which share 1x2
@@ -49,7 +50,7 @@ def reference_point(points: ArrayLike, margin: float = 0.1) -> NDArray[np.float6
 
     $$ z_k = \min_p p_k - \text{margin} \cdot (\max_p p_k - \min_p p_k) $$
 
-    An objective in which all points agree has no range; there the margin is taken of 1. The margin lets the extreme points of the front count: with
+    An objective in which all points agree (up to rounding, 1e-12 of the largest value) has no range; there the margin is taken of 1. The margin lets the extreme points of the front count: with
     none, the worst point in an objective spans no volume.
 
     Args:
@@ -72,6 +73,5 @@ def reference_point(points: ArrayLike, margin: float = 0.1) -> NDArray[np.float6
     array = as_points(points)
     if len(array) == 0:
         raise InputError("a reference point needs at least one point to lie below, found none")
-    low = array.min(axis=0)
-    extent = array.max(axis=0) - low
-    return low - margin * np.where(extent > 0, extent, 1.0)
+    extent = spans(array)
+    return np.asarray(array.min(axis=0) - margin * np.where(extent > 0, extent, 1.0))

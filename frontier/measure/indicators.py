@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from frontier.measure.rows import filled, paired
 from frontier.measure.steering import steering
 
+USERS_AT_ONCE = 1_024  # whose utilities from all points are held in memory together
+
 __all__ = ["controllability_gap", "eum", "mip", "steering"]
 
 
@@ -73,6 +75,9 @@ def controllability_gap(points_for_weights: ArrayLike, weights: ArrayLike) -> fl
         1.0
     """
     users, points = paired(points_for_weights, weights)
-    # The products are formed alike for the best and for the own point: two routines could differ in the last bit and give a gap below 0.
-    utility = users @ points.T
-    return float((utility.max(axis=1) - utility.diagonal()).mean())
+    total = 0.0
+    for start in range(0, len(users), USERS_AT_ONCE):
+        # The products are formed alike for the best and for the own point: two routines could differ in the last bit and give a gap below 0.
+        utility = users[start : start + USERS_AT_ONCE] @ points.T
+        total += float((utility.max(axis=1) - utility.diagonal(start)).sum())
+    return total / len(users)

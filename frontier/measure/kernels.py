@@ -8,6 +8,7 @@ What arrives here has passed the gate (`frontier.measure.dominance.as_points`): 
 """
 
 import logging
+import math
 from functools import cache
 from types import ModuleType
 from typing import Any, cast
@@ -67,8 +68,24 @@ def wfg_is_faster(n: int, m: int) -> bool:
     return (m >= 7 and n > FEW) or (m == 6 and n >= 150)
 
 
+def beyond_floats(how: str) -> InputError:
+    """The error for a volume that is too `"large"` or too `"small"`."""
+    return InputError(f"the volume is too {how} for a float: divide the objectives by their scales")
+
+
 def volume(points: Array, reference: Array) -> float:
-    """The exact hypervolume of maximised points; those not above the reference point in every objective add nothing."""
+    """The exact hypervolume of maximised points, without a warning when it is 0; points not above the reference point in every objective add nothing.
+
+    Raises:
+        InputError: there are more than 31 objectives, or the volume is too large for a float.
+    """
+    value = _volume(points, reference)
+    if not math.isfinite(value):
+        raise beyond_floats("large")
+    return value
+
+
+def _volume(points: Array, reference: Array) -> float:
     n, m = points.shape
     if m > MOST_OBJECTIVES:
         raise InputError(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frontier.errors import InputError
+from frontier.measure.rows import whole_number
 
 LARGEST = 1_000_000
 
@@ -23,15 +24,14 @@ def weight_lattice(n_objectives: int, partitions: int) -> NDArray[np.float64]:
             to 0.
 
     Raises:
-        InputError: either is below 1, or there would be more than a million rows.
+        InputError: either is no whole number or below 1, or there would be more than a million rows.
 
     Example:
         >>> weight_lattice(2, 2).tolist()
         [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
-    for what, value in (("n_objectives", n_objectives), ("partitions", partitions)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{what} must be a whole number of at least 1, found {value!r}")
+    n_objectives = whole_number(n_objectives, "n_objectives", 1)
+    partitions = whole_number(partitions, "partitions", 1)
     size = math.comb(partitions + n_objectives - 1, n_objectives - 1)
     if size > LARGEST:
         raise InputError(

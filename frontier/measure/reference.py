@@ -1,15 +1,18 @@
 """Check a reference point against its points, and say why a hypervolume is zero before somebody believes it."""
 
 import math
+import sys
 import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError
-from frontier.measure.dominance import as_points
+from frontier.measure import kernels
+from frontier.measure.dominance import as_points, plain_values
 
 Array = NDArray[np.float64]
+LARGEST_LOGARITHM = 700.0  # of a volume that a float holds, with room for a factor of some thousand
 
 
 def as_reference_point(reference_point: ArrayLike) -> Array:
@@ -19,10 +22,14 @@ def as_reference_point(reference_point: ArrayLike) -> Array:
         InputError: it is no list of numbers, or not finite.
     """
     try:
-        place = np.array(reference_point, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        place = np.array(plain_values(reference_point), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the reference point must be a list of numbers, one an objective: {error}") from error
-    if place.ndim != 1 or len(place) == 0 or not math.isfinite(np.vdot(place, place)):
+    if place.ndim != 1 or len(place) == 0:
+        raise InputError(
+            f"the reference point must be a list of numbers, one an objective, found shape {list(place.shape)}"
+        )
+    if not math.isfinite(np.vdot(place, place)):
         return as_points([place], "reference point")[0]  # says what is wrong with it
     return place
 
@@ -78,7 +85,35 @@ def reference_hint(points: ArrayLike, reference_point: ArrayLike) -> str | None:
     return f"no point lies above the reference point in every objective, so the hypervolume is 0: {'; '.join(why)}"
 
 
-def warn_if_costs(points: Array, reference: Array) -> None:
-    """Warn about a hypervolume of 0 whose every point lies below the reference point: most likely costs that were not negated."""
-    if len(points) and (points < reference).all():
-        warnings.warn(str(reference_hint(points, reference)), UserWarning, stacklevel=3)
+def warn_if_costs(points: Array, reference: Array, whose: str = "") -> None:
+    """Warn about a hypervolume of 0 whose every point lies below the reference point: most likely costs that were not negated.
+
+    The warning names the line from which this package was called, however deep inside it this is.
+
+    Args:
+        points (`NDArray`): `[n, m]`, finite.
+        reference (`NDArray`): `[m]`, finite.
+        whose (`str`, *optional*): the name of their front, to begin the warning with.
+    """
+    if not len(points) or not (points < reference).all():
+        return
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+        frame, level = frame.f_back, level + 1
+    hint = str(reference_hint(points, reference))
+    warnings.warn(f"{whose}: {hint}" if whose else hint, UserWarning, stacklevel=level)
+
+
+def check_volumes(extents: Array, several: bool = False) -> None:
+    """Refuse boxes whose volumes a float can't hold: they would come out as infinite, NaN or 0.
+
+    Args:
+        extents (`NDArray`): `[n, m]`, n at least 1, all above 0: points less the reference point.
+        several (`bool`, *optional*, defaults to `False`): whether the volumes will be summed.
+
+    Raises:
+        InputError: the largest volume is above e^700, or below e^-700.
+    """
+    largest = float(np.log(extents).sum(axis=1).max()) + (math.log(len(extents)) if several else 0.0)
+    if abs(largest) > LARGEST_LOGARITHM:
+        raise kernels.beyond_floats("large" if largest > 0 else "small")

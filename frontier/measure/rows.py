@@ -1,4 +1,7 @@
-"""Check the rows that an indicator is computed from: there must be some, and rewards and weights must pair."""
+"""Check what an indicator is computed from: there must be rows, rewards and weights must pair, and a range must be more than rounding."""
+
+import operator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +11,8 @@ from frontier.measure.dominance import as_points
 
 # Weights that were written with six decimals still count as summing to 1.
 SIMPLEX_TOLERANCE = 1e-5
+# Of the largest value: 0.1 + 0.2 and 0.3 are one reward, and means over prompts differ by such amounts with the order of summation.
+ROUNDING = 1e-12
 
 
 def filled(rows: ArrayLike, what: str, columns: int | None = None) -> NDArray[np.float64]:
@@ -74,3 +79,24 @@ def on_simplex(weights: ArrayLike, columns: int | None = None) -> NDArray[np.flo
             f"row {row} of the weights must sum to 1, found {users[row].tolist()}, which sum to {users[row].sum():g}"
         )
     return users
+
+
+def spans(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`[K]`, the range of each objective over `[n, K]` points; exactly 0 where they agree up to rounding, 1e-12 of the largest value."""
+    extent = np.ptp(points, axis=0)
+    return np.where(extent > ROUNDING * abs(points).max(axis=0), extent, 0.0)
+
+
+def whole_number(value: Any, what: str, least: int) -> int:
+    """A setting that counts something, of any integer type.
+
+    Raises:
+        InputError: it is a truth value, not a whole number (such as 1e5, a float) or below `least`.
+    """
+    try:
+        count = least - 1 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise InputError(f"{what} must be a whole number of at least {least}, found {value!r}")
+    return count

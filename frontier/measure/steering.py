@@ -8,16 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError
-from frontier.measure.rows import on_simplex, paired
+from frontier.measure.rows import on_simplex, paired, spans
 
-# Two weights lie on one line to a vertex when the proportions of the other objectives agree to this.
-ON_LINE = 1e-9
+# Two weights lie on one line to a vertex when the proportions of the other objectives agree to this: weights may come with six decimals.
+ON_LINE = 1e-5
+# Decimals to which weights are told apart: 0.3 and 1 - 0.7 are one weight.
+DECIMALS = 9
 
 
 def steering(weights: ArrayLike, rewards: ArrayLike) -> NDArray[np.float64]:
     """Whether asking for more of an objective gives more of it: Spearman's rank correlation between w_k and r_k, for each objective k.
 
-    1 means that the rewards are ordered exactly as the weights (ties shared), 0 that they have nothing to do with each other.
+    1 means that the rewards are ordered exactly as the weights (ties shared), 0 that they have nothing to do with each other. Weights that agree to nine decimals are equal.
 
     Args:
         weights (`ArrayLike`): `[W, K]`, finite.
@@ -34,9 +36,10 @@ def steering(weights: ArrayLike, rewards: ArrayLike) -> NDArray[np.float64]:
     from scipy.stats import spearmanr  # a second to import, and only this function needs it
 
     users, points = paired(rewards, weights)
-    result = np.full(users.shape[1], np.nan)
+    users = np.round(users, DECIMALS)
+    result, varied = np.full(users.shape[1], np.nan), spans(points) > 0
     for k in range(users.shape[1]):
-        if np.ptp(users[:, k]) > 0 and np.ptp(points[:, k]) > 0:
+        if np.ptp(users[:, k]) > 0 and varied[k]:
             result[k] = spearmanr(users[:, k], points[:, k]).statistic
     return result
 
@@ -49,7 +52,7 @@ def monotonicity(
     $$ M_k = \frac{\#\{(i, j): w_{ik} > w_{jk},\ r_{ik} > r_{jk}\} + t \cdot \#\{(i, j): w_{ik} > w_{jk},\ r_{ik} = r_{jk}\}}{\#\{(i, j): w_{ik} > w_{jk}\}} $$
 
     With $t = 1/2$ this is $(1 + D)/2$ for the $D$ of [Somers (1962)](https://doi.org/10.2307/2090408): 1 = always more, 1/2 = unrelated, 0 = always less.
-    Pairs of equal weight say nothing and don't count.
+    Pairs of equal weight (to nine decimals) say nothing and don't count.
 
     With three or more objectives $w_k$ may rise while the others change their proportions, and then even the best possible policy may give less of k.
     `lines=True` counts only the pairs on a line through the vertex of k, along which the other weights keep their proportions. There a policy that maximises
@@ -78,6 +81,7 @@ def monotonicity(
         raise InputError(f"ties must lie between 0 and 1, found {ties}")
     if lines:
         on_simplex(users)
+    users = np.round(users, DECIMALS)
     result = np.full(users.shape[1], np.nan)
     for k in range(users.shape[1]):
         more = users[:, None, k] > users[None, :, k]
@@ -104,8 +108,8 @@ def trade_off_correlation(weights: ArrayLike, rewards: ArrayLike) -> float:
 
     Args:
         weights (`ArrayLike`): `[W, K]`, finite.
-        rewards (`ArrayLike`): `[W, K]`, finite; row i from the policy steered to row i of the weights. An objective that is the same everywhere has $u = 0$: it
-            never answers.
+        rewards (`ArrayLike`): `[W, K]`, finite; row i from the policy steered to row i of the weights. An objective that is the same everywhere (up to
+            rounding, 1e-12 of its largest value) has $u = 0$: it never answers.
 
     Returns:
         `float`: from -1 to 1; NaN = not known, when no trade-off was varied in the request or none came out (one row, one objective, constant rewards).
@@ -118,8 +122,8 @@ def trade_off_correlation(weights: ArrayLike, rewards: ArrayLike) -> float:
         1.0
     """
     users, points = paired(rewards, weights)
-    extent = np.ptp(points, axis=0)
-    unit = (points - points.min(axis=0)) / np.where(extent > 0, extent, 1.0)
+    extent = spans(points)
+    unit = np.where(extent > 0, (points - points.min(axis=0)) / np.where(extent > 0, extent, 1.0), 0.0)
     # Σ_{a<b} (x_a - x_b)(y_a - y_b) = K Σ_k (x_k - x̄)(y_k - ȳ), so centring over the objectives stands for all the pairs.
     asked, came = (_centred(x) for x in (users, unit))
     scale = np.linalg.norm(asked) * np.linalg.norm(came)

@@ -30,12 +30,12 @@ def mul(front_points: ArrayLike, reference_front: ArrayLike, weights: ArrayLike 
 
     (Zintgraf et al., *Quality Assessment of MORL Algorithms: A Utility-Based Approach*, Benelearn 2015.) In reward units; smaller is better. A front has 0
     against itself; below 0, every user in $W$ gains. With `weights=None` $W$ is the whole simplex and the maximum exact (see `largest_loss`); over a finite
-    $W$ it is never larger than that.
+    $W$ of weights that sum to 1 it is never larger than that.
 
     Args:
         front_points (`ArrayLike`): $P$, `[n, K]`, finite, at least one.
         reference_front (`ArrayLike`): $R$, `[r, K]`, finite, at least one.
-        weights (`ArrayLike`, *optional*): $W$, `[W, K]`, not negative, one user a row. Default: all weights on the simplex.
+        weights (`ArrayLike`, *optional*): $W$, `[W, K]`, not negative, one user a row, whose loss grows with the sum of the weights. Default: all weights on the simplex.
 
     Raises:
         InputError: an array is empty or not finite, a weight is negative, or the columns differ.
@@ -59,8 +59,9 @@ def largest_loss(front_points: ArrayLike, reference_front: ArrayLike) -> Utility
 
     $$ \max_{q \in R}\ \max_{w, t}\ t \quad \text{s.t.} \quad w^\top (q - p) \ge t\ \ \forall p \in P, \quad w \ge 0, \quad \textstyle\sum_k w_k = 1 $$
 
-    A reference point's program is at most $\min_p \max_k (q_k - p_k)$, its additive epsilon, so most of them need not be solved. Exact up to the tolerance
-    of the solver (HiGHS, about 1e-9 of the largest difference); the returned value is evaluated at the returned weights.
+    A reference point's program is at most $\min_p \max_k (q_k - p_k)$, its additive epsilon, so usually most of them need not be solved. Where the front is
+    everywhere a little better, nearly all r are, each with n rows, so the time is at least quadratic: about 1 s for 400 points against 400 in 3 objectives. Exact up to
+    the tolerance of the solver (HiGHS, about 1e-9 of the largest difference); the returned value is evaluated at the returned weights.
 
     Args:
         front_points (`ArrayLike`): $P$, `[n, K]`, finite, at least one.
@@ -77,7 +78,7 @@ def largest_loss(front_points: ArrayLike, reference_front: ArrayLike) -> Utility
     reference = filled(reference_front, "reference points", points.shape[1])
     # Weights are not negative, so a dominated point is never the best for anyone.
     points, reference = (rows[non_dominated(rows)] for rows in (points, reference))
-    bounds = (reference[:, None, :] - points[None, :, :]).max(axis=2).min(axis=1)
+    bounds = np.array([(row - points).max(axis=1).min() for row in reference])
     best = UtilityLoss(-np.inf, ())
     for row in np.argsort(-bounds, kind="stable"):
         if bounds[row] <= best.value:

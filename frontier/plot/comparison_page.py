@@ -15,7 +15,6 @@ from frontier.errors import InputError
 from frontier.front import ParetoFront
 from frontier.measure.distance import epsilon_additive
 from frontier.measure.uncertainty import Estimate
-from frontier.merge import check_comparable
 from frontier.plot.colours import SERIES
 from frontier.plot.interactive.advantage import TIE, advantage, advantage_figure, even_weights
 from frontier.plot.interactive.document import document, place
@@ -24,7 +23,7 @@ from frontier.plot.interactive.tables import interval
 from frontier.plot.interactive.weights import weights_data
 from frontier.plot.intervals import differences_with_intervals
 from frontier.plot.page import caption, front_plots, points_section, steering_plots
-from frontier.plot.view import Samples, View, place_of, view_of
+from frontier.plot.view import Samples, View, encodable, place_of, view_of
 
 EUM_WEIGHTS = 101  # at most, an even lattice: each costs time in every draw of the interval
 
@@ -67,18 +66,16 @@ def comparison_page(
     Raises:
         InputError: the labels are equal, the objectives or normalisers differ, or see `frontier.plot.view.view_of`.
     """
-    if len(labels) != 2 or labels[0] == labels[1]:
+    names = [encodable(label) for label in labels]
+    if len(names) != 2 or names[0] == names[1]:
         raise InputError(f"labels must be two that differ, found {labels!r}")
-    check_comparable((first, second), labels)
-    view = view_of(dict(zip(labels, (first, second), strict=True)), colour_by, None, samples)
+    view = view_of(dict(zip(names, (first, second), strict=True)), colour_by, None, samples)
     plots: dict[str, go.Figure] = {}
     body = [caption(view), _differences(view), front_plots(view, plots), _where_better(view, plots)]
     if has_steering(view):
         body.append(steering_plots(view, plots))
     body.append("<h2>Points</h2>\n" + points_section(view))
-    write_text(
-        Path(path), document(title, "\n".join(body), plots, {"front": weights_data(view), "labels": list(labels)})
-    )
+    write_text(Path(path), document(title, "\n".join(body), plots, {"front": weights_data(view), "labels": names}))
     return Path(path)
 
 

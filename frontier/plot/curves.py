@@ -38,7 +38,7 @@ def steering_curve(front: ParetoFront, reward: int, weight: int, level: float = 
     r"""Mean and interval of a reward at each level of a weight.
 
     Points with the same weight there (within 1e-9) are averaged; with more than 13 different weights, those of one of 8 equal bins are. The interval is Student's,
-    $\bar r \pm t_{n-1} s$. The standard error s of an average over points comes from the average per prompt where the front kept its `prompt_rewards`; else it is the mean of
+    $\bar r \pm t_{n-1} s$ with the n prompts that s rests on. The standard error s of an average over points comes from the average per prompt where the front kept its `prompt_rewards`; else it is the mean of
     their standard errors, which it can't exceed however the points are correlated.
 
     Args:
@@ -72,10 +72,11 @@ def steering_curve(front: ParetoFront, reward: int, weight: int, level: float = 
 def _arm(front: ParetoFront, group: NDArray[np.int64], reward: int, level: float) -> float:
     """Half the width of the interval of the average over a group of points."""
     kept = getattr(front, "prompt_rewards", None)
-    n = min(front.points[i].n_prompts for i in group)
+    rows = None if kept is None else kept.rewards[group, :, reward]
+    # A standard error rests on the prompts whose reward is known, which may be fewer than the point has.
+    n = min(front.points[i].n_prompts for i in group) if rows is None else int((~np.isnan(rows)).sum(axis=1).min())
     error = float(front.standard_errors[group, reward].mean())
-    if kept is not None and len(group) > 1:
-        rows = kept.rewards[group, :, reward]
+    if rows is not None and len(group) > 1:
         averages = rows.mean(axis=0)[~np.isnan(rows).any(axis=0)]
         if len(averages) > 1:
             n, error = len(averages), float(averages.std(ddof=1)) / math.sqrt(len(averages))

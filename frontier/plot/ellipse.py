@@ -21,7 +21,7 @@ def confidence_ellipse(
     Args:
         mean (`NDArray`): `[2]`, $\bar r$.
         covariance (`NDArray`): `[2, 2]`, $\Sigma$ of the mean; it may be singular, which gives a line or a point.
-        n_prompts (`int`): n that mean and covariance are over.
+        n_prompts (`int`): n that mean and covariance are over; the fewer where the two means rest on different numbers.
         level (`float`, *optional*, defaults to 0.95): between 0 and 1.
         corners (`int`, *optional*): of the polygon, the last equal to the first.
 

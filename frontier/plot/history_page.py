@@ -17,6 +17,7 @@ from frontier.plot.colours import SERIES
 from frontier.plot.interactive.document import document, place
 from frontier.plot.interactive.legend import series
 from frontier.plot.traces import DASHES, HOVER_WIDTH, SYMBOLS, axis_label, cut, faint, safe, span, styled, wrapped
+from frontier.plot.view import encodable
 
 History = Sequence[Sequence[float] | NDArray[Any]]
 
@@ -51,7 +52,7 @@ def history_page(
     Raises:
         InputError: no history, lengths that differ, steps that don't rise, a value that is infinite, or a low above its high; the message names the label.
     """
-    curves = {label: checked(label, history) for label, history in histories.items()}
+    curves = {encodable(label): checked(str(label), history) for label, history in histories.items()}
     if not curves:
         raise InputError("there is no history to draw")
     figure = history_figure(curves, f"{quantity} ({better}; {unit})", step)

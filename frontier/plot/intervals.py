@@ -63,6 +63,9 @@ def differences_with_intervals(view: View, weights: NDArray[np.float64]) -> Mapp
         return {}
     # Row j must be the same prompt in both: that is what makes the difference sharp.
     other = second.prompt_rewards.align(first.prompt_rewards.prompts).rewards
+    unknown = np.isnan(one).any(axis=0) | np.isnan(other).any(axis=0)
+    if (~unknown).sum(axis=0).min() < FEWEST_PROMPTS:
+        return {}
     found = {"EUM": compare_rewards(one, other, "eum", weights_a=weights, resamples=RESAMPLES).difference}
     if _quick(one) and _quick(other):
         place = view.reference_point

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from frontier.errors import InputError, unknown_name
 from frontier.front import FrontPoint, ParetoFront, common_reference_point
 from frontier.measure import hypervolume
+from frontier.merge import check_comparable
 from frontier.plot.colours import colours_of
 
 Fronts = ParetoFront | Mapping[str, ParetoFront]
@@ -35,7 +37,7 @@ class Layer:
     def covariances(self, x: int, y: int) -> NDArray[np.float64]:
         """`[n, 2, 2]` covariances of the mean rewards of two objectives, from the standard errors and the correlation over prompts.
 
-        NaN where a standard error is not known. Without `prompt_rewards`, or where a correlation can't be had from them, the two count as uncorrelated.
+        Where the two means rest on different prompts, only those that both know make them covary. NaN where a standard error is not known. Without `prompt_rewards`, or where a correlation can't be had from them, the two count as uncorrelated.
         """
         errors = self.front.standard_errors[:, [x, y]]
         kept = getattr(self.front, "prompt_rewards", None)
@@ -43,6 +45,13 @@ class Layer:
         correlation = unknown if kept is None else _correlations(kept.rewards[:, :, x], kept.rewards[:, :, y])
         off = correlation * errors[:, 0] * errors[:, 1]
         return np.stack([np.stack([errors[:, 0] ** 2, off], -1), np.stack([off, errors[:, 1] ** 2], -1)], -2)
+
+    def known(self, x: int, y: int) -> NDArray[np.int64]:
+        """`[n]`, how many prompts the means of two objectives rest on: the fewer of the two where the front kept its rewards per prompt, else the points' own number."""
+        kept = getattr(self.front, "prompt_rewards", None)
+        if kept is None:
+            return np.array([p.n_prompts for p in self.front.points], dtype=np.int64)
+        return np.asarray((~np.isnan(kept.rewards[:, :, [x, y]])).sum(axis=1).min(axis=1), dtype=np.int64)
 
     def steered(self) -> NDArray[np.bool_]:
         """`[n]`, true for the points that have weights in their preference."""
@@ -112,19 +121,24 @@ def view_of(
     """Settle what to draw, and refuse what can't be drawn.
 
     Args:
-        fronts (`ParetoFront` or `Mapping[str, ParetoFront]`): one front, or several by label, over the same objectives.
+        fronts (`ParetoFront` or `Mapping[str, ParetoFront]`): one front, or several by label, over the same objectives and with the same normaliser. A label that is no text is shown as
+            `str` writes it.
         colour_by (`str`, *optional*): the objective whose weight gives the colour when there are not three. Default: the first.
         picks (`Mapping[str, int]`, *optional*): points of the first front to point out, by label.
         samples (*optional*): a text per point of the first front, or such a list by front label. Default: each point's `extra["sample"]`.
         least (`int`, *optional*, defaults to 2): the fewest objectives that the picture can show.
 
     Raises:
-        InputError: no front, different objectives, fewer objectives than the picture needs, an unknown objective or front label, a pick that is not a point, or as many texts as there are
-            not points.
+        InputError: no front, different objectives or normalisers, fewer objectives than the picture needs, an unknown objective or front label, labels that read the same, a pick that is
+            not a point, or as many texts as there are not points.
     """
-    named = {"front": fronts} if isinstance(fronts, ParetoFront) else dict(fronts)
-    if not named:
+    given = {"front": fronts} if isinstance(fronts, ParetoFront) else dict(fronts)
+    if not given:
         raise InputError("there is no front to draw")
+    named = {encodable(label): front for label, front in given.items()}
+    if len(named) < len(given):
+        raise InputError(f"labels of fronts must differ as texts, found {list(given)}")
+    check_comparable(list(named.values()), list(named))
     first = next(iter(named))
     objectives = named[first].objectives
     place = common_reference_point(*named.values())
@@ -133,10 +147,11 @@ def view_of(
     if colour_by is not None and colour_by not in objectives:
         raise unknown_name("objective", colour_by, objectives)
     column = objectives.index(colour_by) if colour_by else 0
-    for label, index in (picks or {}).items():
-        if not 0 <= index < len(named[first].points):
-            raise InputError(f"pick {label!r} must be a point 0..{len(named[first].points) - 1}, found {index}")
-    texts = dict(samples) if isinstance(samples, Mapping) else {} if samples is None else {first: samples}
+    marked = {
+        encodable(label): _point(label, index, len(named[first].points)) for label, index in (picks or {}).items()
+    }
+    by_label = samples if isinstance(samples, Mapping) else {} if samples is None else {first: samples}
+    texts = {encodable(label): rows for label, rows in by_label.items()}
     for label, rows in texts.items():
         if label not in named:
             raise unknown_name("front in samples", label, named)
@@ -147,17 +162,25 @@ def view_of(
 
     layers = []
     references: list[FrontPoint] = []
+    policies = [front.reference_policy for front in named.values() if front.reference_policy is not None]
+    everything = [front.rewards for front in named.values()] + [np.array([p.rewards]) for p in policies]
+    ranges = np.ptp(np.concatenate(everything), axis=0)
     for label, front in named.items():
         own = [p.extra.get("sample") for p in front.points]
-        given = [None if s is None else str(s) for s in texts.get(label, own)]
-        marked = dict(picks or {}) if label == first else {}
-        layers.append(Layer(label, front, front.non_dominated_mask(), colours_of(front.weights, column), given, marked))
-        reference = front.reference_policy
-        # The same policy scored twice differs by rounding only.
-        if reference is not None and not any(np.allclose(reference.rewards, r.rewards, atol=1e-3) for r in references):
-            references.append(reference)
-    normalised = all(front.normalizer is not None for front in named.values())
+        said = [None if s is None else encodable(s) for s in texts.get(label, own)]
+        pointed = marked if label == first else {}
+        layers.append(Layer(label, front, front.non_dominated_mask(), colours_of(front.weights, column), said, pointed))
+    for policy in policies:
+        # The same policy scored twice differs by less than can be seen.
+        if not any((np.abs(np.subtract(policy.rewards, r.rewards)) <= 1e-3 * ranges).all() for r in references):
+            references.append(policy)
+    normalised = named[first].normalizer is not None
     return View(layers, objectives, objectives[column], place, references, normalised)
+
+
+def encodable(text: object) -> str:
+    """The text as a file can hold it: a half of a surrogate pair, as a cut or badly decoded completion has them, becomes U+FFFD."""
+    return str(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def summary_rows(view: View) -> list[dict[str, str]]:
@@ -200,6 +223,12 @@ def place_of(view: View) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in zip(view.objectives, view.reference_point, strict=True))
 
 
+def _point(label: object, index: object, count: int) -> int:
+    if isinstance(index, bool) or not isinstance(index, Integral) or not 0 <= int(index) < count:
+        raise InputError(f"pick {label!r} must be a point 0..{count - 1}, found {index!r}")
+    return int(index)
+
+
 def _letter(number: int) -> str:
     """a, b, ... z, aa, ab, ..."""
     before, last = divmod(number, 26)
@@ -207,7 +236,11 @@ def _letter(number: int) -> str:
 
 
 def _correlations(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`[P]` Pearson correlations of the rows of two `[P, N]` arrays over the columns that both know; 0 where one of them is constant there."""
+    r"""`[P]` correlations of the means of the rows of two `[P, N]` arrays, NaN = not known; 0 where one of them is constant over the columns that both know.
+
+    With Pearson's correlation r over the n columns that both know, $\operatorname{Cov}(\bar x, \bar y) = r \sigma_x \sigma_y n / (n_x n_y)$ and $s_x = \sigma_x / \sqrt{n_x}$: the means
+    correlate by $r n / \sqrt{n_x n_y}$.
+    """
     known = ~(np.isnan(left) | np.isnan(right))
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     centred = []
@@ -216,7 +249,9 @@ def _correlations(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDAr
         centred.append(np.where(known, filled - filled.sum(axis=1, keepdims=True) / count, 0.0))
     product = (centred[0] * centred[1]).sum(axis=1)
     size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    return np.clip(np.divide(product, size, out=np.zeros_like(product), where=size > 0), -1, 1)
+    found = np.clip(np.divide(product, size, out=np.zeros_like(product), where=size > 0), -1, 1)
+    first, second = ((~np.isnan(values)).sum(axis=1) for values in (left, right))
+    return np.asarray(found * known.sum(axis=1) / np.sqrt(np.maximum(first * second, 1)))
 
 
 def _short(value: float, digits: int = 3) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,21 +26,42 @@ def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Pa
         weights (`Sequence[float]`): K weights.
         out (`str` or `Path`): the folder to write; it appears only when complete.
     """
+    with replace_folder(out) as folder:
+        write_lora_files(mixture, {path: mixture.factors(path, weights) for path in mixture.layers}, folder)
+
+
+def write_lora_files(
+    mixture: AdapterMixture, factors: Mapping[str, tuple[Tensor, Tensor] | None], folder: Path
+) -> dict[str, int]:
+    """Write factors of each layer's ΔW as the files of a PEFT LoRA with scaling 1.
+
+    Args:
+        mixture (`AdapterMixture`): names the base and the target layers.
+        factors (`Mapping[str, tuple[Tensor, Tensor] | None]`): path of each layer to B `[d_out, r]` and A `[r, d_in]`; `None` = no change. A LoRA folder must hold every target layer, so
+            that no reader reports missing keys: such a layer gets zeros of rank 1.
+        folder (`Path`): exists.
+
+    Returns:
+        `dict[str, int]`: the rank of each layer.
+    """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
-    for path, layer in mixture.layers.items():
-        factors = mixture.factors(path, weights)
-        if factors is None:  # a LoRA folder must hold every target layer, so that no reader reports missing keys
-            name = next(iter(layer.lora_A))
-            d_out, d_in = layer.up(name).shape[0], layer.down(name).shape[1]
-            factors = torch.zeros(d_out, 1), torch.zeros(1, d_in)
-        up, down = factors
+    for path, pair in factors.items():
+        up, down = no_change(mixture, path) if pair is None else pair
         ranks[path] = down.shape[0]
         tensors[f"base_model.model.{path}.lora_A.weight"] = down.contiguous().cpu()
         tensors[f"base_model.model.{path}.lora_B.weight"] = up.contiguous().cpu()
-    with replace_folder(out) as folder:
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-        write_text(folder / "adapter_config.json", json.dumps(_lora_config(mixture, ranks), indent=2) + "\n")
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    write_text(folder / "adapter_config.json", json.dumps(_lora_config(mixture, ranks), indent=2) + "\n")
+    return ranks
+
+
+def no_change(mixture: AdapterMixture, path: str) -> tuple[Tensor, Tensor]:
+    """Factors of rank 1 that change nothing."""
+    layer = mixture.layers[path]
+    name = next(iter(layer.lora_A))
+    up, down = layer.up(name), layer.down(name)
+    return up.new_zeros(up.shape[0], 1), down.new_zeros(1, down.shape[1])
 
 
 def _lora_config(mixture: AdapterMixture, ranks: dict[str, int]) -> dict[str, Any]:

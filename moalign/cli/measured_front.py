@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from frontier.front import ParetoFront
 
 
-def measured_front(place: str | Path, path: str | Path | None = None) -> "ParetoFront":
+def measured_front(place: str | Path, path: str | Path | None = None, *, samples: bool = True) -> "ParetoFront":
     """The front that `moalign front` wrote into a bundle, or that any other folder or file holds.
 
     Args:
         place (`str` or `Path`): a bundle, a folder with a `front.json`, or the file itself.
         path (`str` or `Path`, *optional*): the front's file, where it stands elsewhere.
+        samples (`bool`, *optional*, defaults to `True`): read the rewards on each prompt too. Where their file is missing a warning says so, and the front comes without them.
 
     Raises:
         InputError: there is no such folder, it holds no front (the message says how to measure one), or the file is no front.
     """
     from frontier.front import ParetoFront
+    from frontier.front_json import MissingSamples, prompts_file
     from moalign.bundle import is_bundle, read_manifest
     from moalign.cli.verbs.front import adapters_digest
 
@@ -33,7 +35,15 @@ def measured_front(place: str | Path, path: str | Path | None = None) -> "Pareto
         raise InputError(
             f"{file} is missing: {what} has no measured front yet; run `moalign front {place} --reward REWARD --dataset PROMPTS` first"
         )
-    front = ParetoFront.load(file)
+    try:
+        front = ParetoFront.load(file, prompt_rewards=samples)
+    except MissingSamples:
+        logging.getLogger("moalign").warning(
+            "%s: the file of its rewards on each prompt is missing, so nothing is known of how sure its figures are: copy it beside the front (%s)",
+            file,
+            prompts_file(file).name,
+        )
+        front = ParetoFront.load(file, prompt_rewards=False)
     bundle = folder.parent if folder.is_file() else folder
     measured = front.info.get("adapters_sha256")
     if measured and is_bundle(bundle) and measured != adapters_digest(read_manifest(bundle, verify=False)):

@@ -17,9 +17,12 @@ REWARD_MARKERS = (
 RESULTS = ("steer.json", "adapter_config.json", "config.json", "model.safetensors", *REWARD_MARKERS)
 # What an earlier run wrote beside its result, and what a reader would take for the new run's.
 LEFTOVERS = (
-    *("front.json", "front.prompts.safetensors", "groups.json", "constraints.json", "constraints.md", "constraints.png"),
+    *("front.json", "front.prompts.safetensors", "groups.json"),
+    *("constraints.json", "constraints.md", "constraints.png"),
     *("transforms.json", "calibration.json", "report.json", "report.html"),
 )
+# And those whose names hold a label.
+LABELLED_LEFTOVERS = ("front-*.json", "front-*.prompts.safetensors")
 
 
 def check_writable(path: str | Path) -> Path:
@@ -74,8 +77,9 @@ def clear_results(path: str | Path) -> None:
         return
     for old in [*checkpoints(folder), folder / "rounds"]:
         shutil.rmtree(old, ignore_errors=True)
-    for name in (*LEFTOVERS, *REWARD_MARKERS):
-        (folder / name).unlink(missing_ok=True)
+    labelled = [path for pattern in LABELLED_LEFTOVERS for path in folder.glob(pattern)]
+    for old in [*labelled, *(folder / name for name in (*LEFTOVERS, *REWARD_MARKERS))]:
+        old.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 try:
+    from anyio import CapacityLimiter, to_thread
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse, Response, StreamingResponse
     from starlette.concurrency import run_in_threadpool
@@ -56,7 +57,9 @@ def create_app(
     loader = (lambda: policy) if isinstance(policy, SteerablePolicy) else policy
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # One conversation at a time: it may take a core for seconds, and must leave the others and the pool of threads to completions.
+        app.state.choosing = CapacityLimiter(1)
         service.loading = asyncio.create_task(service.load(loader))
         try:
             yield
@@ -123,9 +126,9 @@ def _add_generation(app: FastAPI, service: Service) -> None:
 
 def _add_choosing(app: FastAPI, service: Service, front: ParetoFront | None) -> None:
     @app.post("/v1/preferences/choose")
-    async def preferences(body: ChooseBody) -> dict[str, Any]:
+    async def preferences(body: ChooseBody, request: Request) -> dict[str, Any]:
         service.check_model(body.model)
-        return await run_in_threadpool(choose, front, body)
+        return await to_thread.run_sync(choose, front, body, limiter=request.app.state.choosing)
 
 
 async def _answer(service: Service, http: Request, body: GenerationBody, prompts: Sequence[Prompt]) -> Response:

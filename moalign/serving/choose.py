@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from frontier.choose.elicit import Elicitation, Question, Settings
+from frontier.choose.elicit import AnswerModel, Elicitation, Question, Settings
 from frontier.errors import InputError
 from frontier.front import ParetoFront
 from moalign.serving.errors import ApiError
@@ -14,18 +14,22 @@ from moalign.serving.schemas import ChooseBody
 
 # A longer conversation is replayed on every request, so its cost grows with its length.
 MOST_QUESTIONS = 50
+# The longest conversation takes 3 seconds of a core on a front of 256 points with 4 objectives, and 14 on one of 512.
+MOST_POINTS, MOST_REWARDS = 256, 1024
+# Characters of an error that are sent back.
+MOST_SHOWN = 300
 # Fields of a request that begins a conversation, by the names of `Settings`; `model` is taken by OpenAI's API.
 SETTINGS = {"utility": "model", "max_questions": "max_questions", "regret": "regret", "seed": "seed"}
 
 
 def front_of(bundle: str | Path) -> ParetoFront | None:
-    """The front that `moalign front` wrote into a bundle; `None` where there is none.
+    """The front that `moalign front` wrote into a bundle, without its rewards on each prompt, which no question needs; `None` where there is none.
 
     Raises:
         InputError: there is one, and it can't be read.
     """
     path = Path(bundle) / "front.json"
-    return ParetoFront.load(path) if path.is_file() else None
+    return ParetoFront.load(path, prompt_rewards=False) if path.is_file() else None
 
 
 def choose(front: ParetoFront | None, body: ChooseBody) -> dict[str, Any]:
@@ -40,13 +44,14 @@ def choose(front: ParetoFront | None, body: ChooseBody) -> dict[str, Any]:
         `preference` can be sent with a completion request.
 
     Raises:
-        ApiError: 404, the bundle has no measured front.
+        ApiError: 404, the bundle has no measured front; 409, it has one that nobody can be asked about.
         FieldError: the state is not one of ours or of another front, or a value is out of its range.
     """
     if front is None:
         raise ApiError(
             404, "this bundle has no measured front; run `moalign front` and start the server again", None, "no_front"
         )
+    _check_front(front)
     talk, pending = _begun(front, body) if body.state is None else _continued(front, body)
     if body.answer is not None:
         if pending is None:
@@ -66,6 +71,19 @@ def choose(front: ParetoFront | None, body: ChooseBody) -> dict[str, Any]:
         # The question stands in the state: a server of another kind might break a tie between questions differently.
         "state": {"question": question, "elicitation": talk.to_json()},
     }
+
+
+def _check_front(front: ParetoFront) -> None:
+    """Nothing that a client sends mends a front of one point, of too many, or with a reward that is not known."""
+    try:
+        if len(front.points) > MOST_POINTS or front.rewards.size > MOST_REWARDS:
+            raise InputError(
+                f"it has {len(front.points)} points with {len(front.objectives)} objectives, allowed: {MOST_POINTS} points, {MOST_REWARDS} rewards in all"
+            )
+        Elicitation(front)
+    except InputError as error:
+        why = f"nobody can be asked about the front of this bundle: {error}"
+        raise ApiError(409, _shortened(why), None, "no_choice") from error
 
 
 def _begun(front: ParetoFront, body: ChooseBody) -> tuple[Elicitation, None]:
@@ -90,15 +108,26 @@ def _continued(front: ParetoFront, body: ChooseBody) -> tuple[Elicitation, tuple
         _check(front, talk)
         return talk, _question(state["question"], talk)
     except InputError as error:
-        raise FieldError("state", f"{error}; send it back as it came") from error
+        raise FieldError("state", f"{_shortened(str(error))}; send it back as it came") from error
+
+
+def _shortened(message: str) -> str:
+    """An error may quote what a client sent, which may be long."""
+    return message if len(message) <= MOST_SHOWN else message[: MOST_SHOWN - 3] + "..."
 
 
 def _check(front: ParetoFront, talk: Elicitation) -> None:
     """What a client could change to make a request expensive, or its choice meaningless."""
     if not np.array_equal(talk.candidates, front.rewards):
         raise InputError("the conversation is about another front than the one that is served")
-    if talk.settings.samples > Settings().samples or talk.settings.max_questions > MOST_QUESTIONS:
-        raise InputError(f"at most {Settings().samples} samples and {MOST_QUESTIONS} questions are allowed")
+    for name in ("criterion", "samples"):
+        found, ours = getattr(talk.settings, name), getattr(Settings(), name)
+        if found != ours:
+            raise InputError(f"{name} is not for the client to set: found {found}, allowed: {ours}")
+    if talk.answers != AnswerModel():
+        raise InputError(f"the model of the answers is not for the client to set, allowed: {AnswerModel()}")
+    if talk.settings.max_questions > MOST_QUESTIONS:
+        raise InputError(f"at most {MOST_QUESTIONS} questions are allowed")
     if len(talk.history) > talk.settings.max_questions:
         raise InputError(
             f"it holds {len(talk.history)} answers, allowed: {talk.settings.max_questions} (max_questions)"

@@ -8,7 +8,7 @@ import pytest
 
 import frontier.compare
 from frontier import FrontPoint, InputError, ParetoFront, common_reference_point, hypervolume
-from frontier.compare import compare_fronts
+from frontier.compare import compare_fronts, usual_resamples
 from frontier.prompt_rewards import PromptRewards, prompt_ids
 
 NAMES = ("helpful", "brief")
@@ -169,6 +169,62 @@ def test_rewards_that_are_not_known_are_left_out():
     assert got["mip"].estimates["holes"].low < got["mip"].estimates["holes"].high
 
 
+def test_equally_good_fronts_are_not_told_apart_by_what_one_does_not_know():
+    """The reward of B can't judge hard prompts: over all of them A would look worse, though it is as good on each."""
+    decided = 0
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        ease = 2 * generator.normal(size=40)
+        base = MEANS[:, None] + np.stack([ease, 0 * ease], axis=1)
+        a, b = (base + 0.3 * generator.normal(size=base.shape) for _ in range(2))
+        b[:, ease < -1, 0] = math.nan
+        one, two = (ParetoFront.of_prompt_rewards(PromptRewards(NAMES, r, PROMPTS), WEIGHTS) for r in (a, b))
+        got = compare_fronts({"one": one, "two": two}, resamples=200)
+        decided += got["mip"].tests["two"].verdict != "not decided"
+        left_out = (ease < -1).sum()
+        assert f"{left_out} of the 40 prompts are left out of the test of one against two, wholly" in got.table()
+    assert decided <= 2
+
+
+def test_estimates_carry_the_normaliser():
+    scale = {"scale": [1.0, 2.0]}
+    got = compare_fronts({"a": front_of(0, normalizer=scale), "b": front_of(1, normalizer=scale)}, resamples=400)
+    for name in ("hypervolume", "eum", "mip", "controllability_gap"):
+        assert got[name].estimates["a"].normalizer == got[name].estimates["b"].normalizer == scale
+        assert got[name].tests["b"].comparison.difference.normalizer == scale
+
+
+def test_a_hypervolume_that_takes_long_has_no_interval_and_a_note():
+    names = tuple("abcdef")
+
+    def front(seed, points):
+        values = np.random.default_rng(seed).normal(size=(points, 12, 6))
+        samples = PromptRewards(names, values, prompt_ids(range(12)))
+        return ParetoFront.of_prompt_rewards(samples, np.random.default_rng(0).dirichlet(np.ones(6), points))
+
+    got = compare_fronts({"large": front(0, 57), "small": front(1, 8)}, resamples=200)
+    assert set(got["hypervolume"].estimates) == {"small"}
+    assert not got["hypervolume"].tests
+    assert got["hypervolume"].values["large"] > 0
+    assert set(got["eum"].estimates) == {"large", "small"}
+    assert set(got["eum"].tests) == {"small"}
+    note = (
+        "no interval and no test for the hypervolume of large: in 6 objectives at most 56 points are redrawn, found 57"
+    )
+    assert got.notes.count(note) == 1
+
+
+def test_large_fronts_are_redrawn_less_often():
+    small, large = (
+        plain(*rows, weights=[(i, 1 - i) for i in range(len(rows))]) for rows in ([(1, 2)] * 100, [(1, 2)] * 101)
+    )
+    assert usual_resamples({"a": small}) == 2000
+    assert usual_resamples({"a": small, "b": large}) == 500
+    assert usual_resamples({"b": large}, level=0.99) == 2000
+    got = compare_fronts({"new": front_of(0)})
+    assert got["mip"].estimates["new"].method.endswith("2000 resamples")
+
+
 def test_table(found):
     text = found.table()
     lines = text.splitlines()
@@ -219,6 +275,9 @@ def test_refuses():
         compare_fronts({"new": one, "old": dataclasses.replace(other, info={"minimized": ["brief"]})})
     with pytest.raises(InputError, match="there is no front"):
         compare_fronts({})
+    for labels in (("x", "x"), ("x",), "ab"):
+        with pytest.raises(InputError, match="labels must be two names that differ"):
+            one.compare(other, labels=labels)
     with pytest.raises(InputError, match="reference point"):
         compare_fronts({"new": one}, reference_point=(0, 0, 0))
     for settings in ({"level": 1.0}, {"power": 0.2}, {"resamples": 5}):

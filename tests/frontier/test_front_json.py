@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from frontier import FrontPoint, InputError, ParetoFront, front_json
+from frontier import FrontPoint, InputError, ParetoFront
 from frontier.prompt_rewards import PromptRewards
 
 NAMES = ("helpful", "brief")
@@ -83,6 +83,38 @@ def test_fronts_beside_each_other_leave_each_other_alone(front, tmp_path):
     assert "front-[b].v2.prompts.safetensors" in names_in(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "pair", [("run.v1", "run.v2"), ("front", "front.json"), ("run.v1", "run.v1.json"), ("run.v1.json", "run.v2.json")]
+)
+def test_names_that_resemble_each_other_have_samples_of_their_own(front, tmp_path, pair):
+    other = front_of(1)
+    for order in (pair, pair[::-1]):
+        fronts = dict(zip(order, (front, other), strict=True))
+        for name, each in fronts.items():
+            each.save(tmp_path / name)
+        assert {name: ParetoFront.load(tmp_path / name) for name in order} == fronts
+    dataclasses.replace(front, prompt_rewards=None).save(tmp_path / pair[0])
+    assert ParetoFront.load(tmp_path / pair[1]).prompt_rewards is not None
+
+
+def rename(folder, old, new):
+    for suffix in (".json", ".prompts.safetensors"):
+        (folder / (old + suffix)).rename(folder / (new + suffix))
+
+
+def test_both_files_may_be_renamed_together(front, tmp_path):
+    front.save(tmp_path / "front.json")
+    rename(tmp_path, "front", "before")
+    assert ParetoFront.load(tmp_path / "before.json") == front
+    other = front_of(1)
+    other.save(tmp_path / "front.json")  # what the old JSON names is now another front's
+    assert ParetoFront.load(tmp_path / "before.json") == front
+    assert ParetoFront.load(tmp_path / "front.json") == other
+    (tmp_path / "before.prompts.safetensors").unlink()
+    with pytest.raises(InputError, match=r"before\.json: .*were altered or belong to another front"):
+        ParetoFront.load(tmp_path / "before.json")
+
+
 class Crash(BaseException):
     pass
 
@@ -122,7 +154,7 @@ def test_a_crash_at_any_step_leaves_a_front_with_its_own_samples(tmp_path, monke
         assert old == "none"
     after.save(path)  # and the next save clears up
     assert ParetoFront.load(path) == after
-    left = [name for name in names_in(tmp_path) if name.endswith(front_json.SUFFIX)]
+    left = [name for name in names_in(tmp_path) if name.endswith(".safetensors")]
     assert left == ([] if new == "bare" else ["front.prompts.safetensors"])
 
 
@@ -164,6 +196,9 @@ def test_samples_of_another_front_are_refused(front, tmp_path):
         ({"file": "../front.prompts.safetensors", "sha256": "0"}, "must name a file beside the front"),
         ({"file": "a\\b", "sha256": "0"}, "must name a file beside the front"),
         ({"file": 3, "sha256": "0"}, "must name a file beside the front"),
+        ({"file": "", "sha256": "0"}, "must name a file beside the front"),
+        ({"file": "..", "sha256": "0"}, "must name a file beside the front"),
+        ({"file": "x.safetensors", "sha256": "a/b"}, "must name a file beside the front"),
         ({"file": "x.safetensors"}, r"field prompt_rewards\.sha256 is missing"),
         ({"fiel": "x", "sha256": "0"}, "did you mean 'file'"),
         ("x.safetensors", "prompt_rewards must be an object with the fields file, sha256"),

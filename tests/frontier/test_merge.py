@@ -95,6 +95,41 @@ def test_duplicates_are_kept_once_with_their_samples(pair):
     assert len(merge(fronts).points) == 1
 
 
+def test_two_policies_of_equal_means_are_kept():
+    """Of rewards 0 or 1 equal means have equal standard errors too; another policy right on other prompts is no copy."""
+
+    def front(right, **options):
+        rewards = [[[float(r), 1.0 - r] for r in right]]
+        return ParetoFront.of_prompt_rewards(PromptRewards(NAMES, rewards, PROMPTS), [{"helpful": 1}], **options)
+
+    one, other = front([1, 1, 0, 0]), front([0, 0, 1, 1])
+    assert one.points == other.points
+    assert len(one.merge(other).points) == 2
+    assert one.merge(other).prompt_rewards.rewards[1, :, 0].tolist() == [0, 0, 1, 1]
+    turned = dataclasses.replace(one, prompt_rewards=one.prompt_rewards.align(PROMPTS[::-1]))
+    assert len(one.merge(turned).points) == 1
+    for options in ({"kl": [0.1]}, {"extras": [{"sample": "Sure."}]}):
+        changed = front([1, 1, 0, 0], **options)
+        assert len(one.merge(changed).points) == 2
+        assert len(bare(one).merge(bare(changed)).points) == 2
+
+
+def test_what_one_front_holds_twice_stays_twice():
+    point = FrontPoint((1, 2), (math.nan, 0.5), 8)
+    twice = ParetoFront(NAMES, (point, point))
+    assert len(merge([twice]).points) == 2
+    assert len(merge([ParetoFront(NAMES, (point,)), twice]).points) == 1
+
+
+def test_signs_that_are_recorded_as_none_or_as_one_name(pair):
+    none, one = (
+        dataclasses.replace(front, info={"minimized": m}) for front, m in zip(pair, (None, "brief"), strict=True)
+    )
+    assert len(merge([none, pair[1]]).points) == 6
+    with pytest.raises(InputError, match=r"front 0 negated nothing, front 1 \['brief'\]"):
+        merge([none, one])
+
+
 def test_the_first_reference_policy_there_is_with_its_own_samples(pair):
     first = dataclasses.replace(pair[0], reference_policy=None)
     first = dataclasses.replace(first, prompt_rewards=dataclasses.replace(first.prompt_rewards, reference=None))
@@ -156,7 +191,7 @@ def test_take_keeps_everything_else(pair):
     [
         ([], "at least one index"),
         ([0, 0], "each once"),
-        ([3], r"there is no point 3: the front has the points 0\.\.2"),
+        ([3], r"there is no point 3: the points are 0\.\.2"),
         ([-1], "there is no point -1"),
         ([True, False, False], "found True; for conditions there is ParetoFront.filter"),
         ([0.5], r"found 0\.5"),

@@ -88,6 +88,21 @@ def test_take_select_align(samples):
         samples.align(["x", "w"])
 
 
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (np.array([False, True]), r"points are taken by their index, found .*True|found .*False"),
+        ([0.5], r"taken by their index, found 0\.5"),
+        ([7], r"there is no point 7: the points are 0\.\.1"),
+        ([-1], "there is no point -1"),
+        ([], "at least one point"),
+    ],
+)
+def test_take_refuses(samples, indices, message):
+    with pytest.raises(InputError, match=message):
+        samples.take(indices)
+
+
 # ---- files
 
 

@@ -101,6 +101,15 @@ def test_costs_enter_as_their_negative_and_it_is_recorded():
     assert front.info["minimized"] == ["latency"]
 
 
+@pytest.mark.parametrize("minimize", ["latency", iter(["latency"]), ("latency",)])
+def test_costs_may_be_one_name_or_an_iterator(minimize):
+    rows = [((0, 1), (1, 5)), ((1, 0), (3, 7))]
+    front = ParetoFront.of_sweep(("helpful", "latency"), rows, reference=(2, 6), minimize=minimize)
+    assert front.info["minimized"] == ["latency"]
+    assert front.rewards[:, 1].tolist() == [-5, -7]
+    assert front.reference_policy.rewards == (2, -6)
+
+
 # ---- the hint
 
 

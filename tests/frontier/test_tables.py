@@ -84,6 +84,32 @@ def test_columns_that_are_minimised(write):
         ParetoFront.from_csv(path)
 
 
+def test_costs_are_not_negated_twice(tmp_path):
+    names = ("quality", "latency")
+    rows = [((1, 0), (1, 30)), ((0, 1), (0.5, 0))]
+    front = ParetoFront.of_sweep(names, rows, minimize=("latency",))
+    path = front.to_csv(tmp_path / "front.csv")
+    message = r"front\.csv: no value of column 'latency' is above 0, so it is negative already"
+    with pytest.raises(InputError, match=message):
+        ParetoFront.from_csv(path, minimize=("latency",))
+    back = ParetoFront.from_csv(path, info={"minimized": ["latency"]})
+    assert back.rewards.tolist() == front.rewards.tolist()
+    assert len(front.merge(back).objectives) == 2
+    free = tmp_path / "free.csv"
+    free.write_text("quality,latency\n1,0\n2,0\n")
+    assert ParetoFront.from_csv(free, minimize="latency").rewards[:, 1].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "name", ["kl", "n_prompts", "non_dominated", "source", "sample", "weight.helpful", "helpful.se"]
+)
+def test_objectives_that_would_overwrite_another_column_are_refused(name, tmp_path):
+    front = ParetoFront(("helpful", name), (FrontPoint((1, 2), (0, 0), 8, kl=0.5),))
+    for write in (front.to_frame, lambda: front.to_csv(tmp_path / "front.csv")):
+        with pytest.raises(InputError, match=rf"objective '{name}' has the name of another column of the table"):
+            write()
+
+
 # ---- round trips
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -118,7 +144,7 @@ def test_csv_and_data_frame_come_back_bit_for_bit(tmp_path_factory, rows):
     path = front.to_csv(tmp_path_factory.mktemp("table") / "front.csv")
     assert in_bits(ParetoFront.from_csv(path)) == in_bits(front)
     assert in_bits(ParetoFront.from_frame(front.to_frame())) == in_bits(front)
-    again = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    again = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"source": str})
     assert in_bits(ParetoFront.from_frame(again)) == in_bits(front)
 
 

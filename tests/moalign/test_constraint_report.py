@@ -218,6 +218,12 @@ def test_saves_json_and_markdown(report, tmp_path):
     assert (tmp_path / "new" / "constraints.md").read_text() == report.to_markdown()
 
 
+def test_markdown_says_what_is_certified_by_what(report):
+    assert (
+        "the one-sided bound in brackets, a t bound widened by the skew of the rewards, lies on" in report.to_markdown()
+    )
+
+
 def test_markdown_is_a_table(report):
     lines = [line for line in report.to_markdown().splitlines() if line.startswith("|")]
     assert len(lines) == 4

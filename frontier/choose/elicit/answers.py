@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ ANSWERS: tuple[Answer, ...] = ("a", "b", "cant_tell")
 class AnswerModel:
     r"""The three answers as in [Rao and Kupper, 1967](https://doi.org/10.1080/01621459.1967.10482901), with slips.
 
-    With $\Delta = u(a) - u(b)$, the difference of two utilities as a share of the person's range over all candidates, an answer that is meant has
+    With $\Delta = u(a) - u(b)$, the difference of two utilities as a share of the person's range over the candidates that no other dominates, an answer that is meant has
 
     $$ p(a) = \sigma(\beta (\Delta - \tau)), \quad p(b) = \sigma(\beta (-\Delta - \tau)), \quad p(=) = 1 - p(a) - p(b), $$
 
@@ -44,10 +45,7 @@ class AnswerModel:
     def __post_init__(self) -> None:
         limits = {"rationality": (1e-3, 1e4), "spread": (0.0, 3.0), "tie": (1e-6, 0.5), "lapse": (0.0, 0.5)}
         for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if isinstance(value, str | bool) or not (math.isfinite(value) and low <= value <= high):
-                raise InputError(f"{name} must be a number from {low:g} to {high:g}, found {value!r}")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, number(name, getattr(self, name), low, high))
 
     def probabilities(
         self, difference: NDArray[np.float64], rationality: ArrayLike | None = None
@@ -66,6 +64,28 @@ class AnswerModel:
         second = expit(beta * (-difference - self.tie))
         meant = np.stack([first, second, 1.0 - first - second])
         return (1.0 - 1.5 * self.lapse) * meant + self.lapse / 2
+
+
+def number(name: str, value: object, low: float, high: float, *, below: bool = False) -> float:
+    """The value as a plain float, which JSON can hold.
+
+    Args:
+        name (`str`): as it should read in the message.
+        value (`object`): a number of any kind.
+        low (`float`): the smallest that is allowed.
+        high (`float`): the largest.
+        below (`bool`, *optional*, defaults to `False`): the largest itself is not allowed.
+
+    Raises:
+        InputError: it is no number, or out of its range.
+    """
+    try:
+        found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number beyond any float
+        found = math.inf
+    if not low <= found <= high or (below and found == high):
+        raise InputError(f"{name} must be a number from {low:g} to {'below ' * below}{high:g}, found {value!r}")
+    return found
 
 
 def check_answer(found: object) -> Answer:

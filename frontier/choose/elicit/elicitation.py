@@ -1,7 +1,6 @@
 """Find the point that someone likes best by asking them to compare two at a time."""
 
 import json
-import math
 import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frontier.choose.elicit.answers import Answer, AnswerModel, check_answer
+from frontier.choose.elicit.answers import Answer, AnswerModel, check_answer, number
 from frontier.choose.elicit.posterior import Posterior, Sampler, families
 from frontier.choose.elicit.questions import AS_GOOD, CRITERIA, Criterion, Question, best_question
 from frontier.errors import InputError, check_fields, unknown_name
@@ -37,7 +36,7 @@ class Settings:
         criterion (`str`, *optional*, defaults to `"choice"`): how the next question is found (see `best_question`).
         max_questions (`int`, *optional*, defaults to 12): stop after as many.
         regret (`float`, *optional*, defaults to 0.005): stop as soon as the choice is expected to fall short of the best by at most this share of the person's range of
-            utility over the candidates. At 0.02 people are asked 2 questions fewer, and a quarter of them end more than 2 % below their best.
+            utility over the candidates that no other dominates. At 0.02 people are asked 2 questions fewer, and a quarter of them end more than 2 % below their best.
         samples (`int`, *optional*, defaults to 8192): utilities in the posterior's sample, a power of 2.
         seed (`int`, *optional*, defaults to 0): same seed, same answers, same questions.
 
@@ -66,8 +65,7 @@ class Settings:
             object.__setattr__(self, name, value)
         if self.samples & (self.samples - 1):
             raise InputError(f"samples must be a power of 2, found {self.samples}")
-        if isinstance(self.regret, str | bool) or not (math.isfinite(self.regret) and 0 <= self.regret < 1):
-            raise InputError(f"regret must be a number from 0 to below 1, found {self.regret!r}")
+        object.__setattr__(self, "regret", number("regret", self.regret, 0.0, 1.0, below=True))
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,9 @@ class Choice:
 
     Args:
         index (`int`): its place among the candidates.
-        weights (`tuple[float, ...]`): `[K]` posterior mean weights, sum 1, on objectives that go from 0 to 1 over the candidates.
+        weights (`tuple[float, ...]`): `[K]` posterior mean weights, sum 1, on objectives that go from 0 to 1 over the candidates that no other dominates.
         low (`tuple[float, ...]`), high (`tuple[float, ...]`): `[K]` central 95 % interval of each weight.
-        regret (`float`): expected shortfall from the best candidate, as a share of the person's range of utility over the candidates.
+        regret (`float`): expected shortfall from the best candidate, as a share of the person's range of utility over the candidates that no other dominates.
         probability (`float`): that it is within 2 % of that range of the best.
         linear (`float`): the probability that the person's utility is a weighted sum of the objectives.
     """
@@ -110,8 +108,8 @@ class Choice:
 class Elicitation:
     """Ask, take answers, choose: a conversation that JSON can hold and that goes on exactly where it was.
 
-    Objectives are brought to the range from 0 to 1 over the candidates, so their units don't matter. Candidates that another dominates are neither asked about nor chosen; of equal
-    ones the first stands for all. No pair is asked twice.
+    Candidates that another dominates are neither asked about nor chosen; of equal ones the first stands for all. Objectives are brought to the range from 0 to 1 over the candidates
+    that no other dominates, so their units don't matter. No pair is asked twice.
 
     Args:
         candidates (`ArrayLike` or `ParetoFront`): `[n, K]` rewards, maximised, finite, n at least 2.
@@ -295,7 +293,7 @@ def _candidates(candidates: "ArrayLike | ParetoFront") -> NDArray[np.float64]:
     found = getattr(candidates, "rewards", candidates)
     try:
         points = np.array(found, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"candidates must be rows of numbers, all of one length: {error}") from error
     if points.ndim != 2 or not points.shape[1]:
         raise InputError(f"candidates must have the shape [n, K], found {list(points.shape)}")

@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -74,13 +75,11 @@ class Explorer(ABC):
     def __init__(
         self, n_weights: int, n_objectives: int | None = None, *, epsilon: float, repeats: int = 0, seed: int = 0
     ) -> None:
-        self.n_weights = _whole("n_weights", n_weights, 2)
-        self.n_objectives = self.n_weights if n_objectives is None else _whole("n_objectives", n_objectives, 2)
-        if isinstance(epsilon, bool | str) or not 0 <= epsilon < float("inf"):
-            raise InputError(f"epsilon must be finite and at least 0, found {epsilon!r}")
-        self.epsilon = float(epsilon)
-        self.repeats = _whole("repeats", repeats, 0)
-        self.seed = _whole("seed", seed, 0)
+        self.n_weights = whole("n_weights", n_weights, 2)
+        self.n_objectives = self.n_weights if n_objectives is None else whole("n_objectives", n_objectives, 2)
+        self.epsilon = at_least_0("epsilon", epsilon)
+        self.repeats = whole("repeats", repeats, 0)
+        self.seed = whole("seed", seed, 0)
         self._told: list[tuple[Array, Array, Array | None]] = []
         self._pending: dict[Key, Array] = {}
         self._memo: dict[str, Any] = {}
@@ -127,7 +126,7 @@ class Explorer(ABC):
         Raises:
             InputError: the explorer is done, or n is less than 1.
         """
-        n = _whole("n", n, 1)
+        n = whole("n", n, 1)
         if self.done:
             raise InputError(
                 f"there is nothing left to ask: {len(self.measured.weights)} weights were measured and the bound "
@@ -322,7 +321,22 @@ def _combined(values: Array, errors: Array) -> tuple[Array, Array]:
     return (precision * values).sum(axis=0) / total, np.where(exact, 0.0, 1 / np.sqrt(total))
 
 
-def _whole(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+def growth(grown: float, now: float) -> float:
+    """The share by which a hypervolume grows; 0 where rewards are so large and so equal that rounding leaves neither a volume."""
+    if grown <= now:
+        return 0.0
+    return grown / now - 1 if now > 0 else float("inf")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """The value as an `int`, also where NumPy made it; a truth value, a fraction or a smaller number is refused, naming the setting."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, found {value!r}")
     return int(value)
+
+
+def at_least_0(name: str, value: Any) -> float:
+    """The value as a `float`; what is no number, infinite or below 0 is refused, naming the setting."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
+        raise InputError(f"{name} must be finite and at least 0, found {value!r}")
+    return float(value)

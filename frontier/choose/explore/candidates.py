@@ -1,12 +1,13 @@
 """What the strategies with a model share: a finite table of candidates, a start that spreads over it, and a bound from joint draws."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frontier.choose.explore.base import Array, Bound, Explorer, key
+from frontier.choose.explore.base import Array, Bound, Explorer, growth, key, whole
 from frontier.choose.explore.boxes import undominated_boxes
 from frontier.choose.explore.lattice import partitions_for, simplex_lattice
 from frontier.choose.explore.surrogate import Surrogate
@@ -30,7 +31,7 @@ class CandidateExplorer(Explorer):
         start (`int`, *optional*): how many candidates to measure before the model is asked; 2M + 1 when not given.
 
     Raises:
-        InputError: the candidates are no table, come twice, or are too many.
+        InputError: the candidates are no table, come twice, or are too many; or `start` is no whole number of at least 2.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class CandidateExplorer(Explorer):
         seed: int = 0,
     ) -> None:
         super().__init__(n_weights, n_objectives, epsilon=epsilon, repeats=repeats, seed=seed)
-        if candidates is None or isinstance(candidates, int):
-            partitions = partitions_for(self.n_weights, 500) if candidates is None else candidates
+        if candidates is None or isinstance(candidates, Integral):
+            partitions = (
+                partitions_for(self.n_weights, 500) if candidates is None else whole("candidates", candidates, 1)
+            )
             self.partitions: int | None = partitions
             table = simplex_lattice(self.n_weights, partitions)
         else:
@@ -58,9 +61,7 @@ class CandidateExplorer(Explorer):
         self._place = {key(row): i for i, row in enumerate(table)}
         if len(self._place) < len(table):
             raise InputError(f"candidates must differ, found {len(table) - len(self._place)} that come twice")
-        self.start = min(len(table), 2 * self.n_weights + 1 if start is None else start)
-        if self.start < 2:
-            raise InputError(f"start must be at least 2, found {start}")
+        self.start = min(len(table), 2 * self.n_weights + 1 if start is None else whole("start", start, 2))
 
     def _settings(self) -> dict[str, Any]:
         table = self.candidates.tolist() if self.partitions is None else self.partitions
@@ -147,4 +148,4 @@ class CandidateExplorer(Explorer):
         rows = rows[np.argsort(-gain, kind="stable")[:PROMISING]]
         drawn = surrogate.draw(rows, DRAWS, np.random.default_rng([self.seed, len(self._told)]))
         reached = np.mean([hypervolume(np.vstack([front, values]), place) for values in drawn])
-        return Bound(max(0.0, float(reached) / now - 1), "share of the hypervolume", what)
+        return Bound(growth(float(reached), now), "share of the hypervolume", what)

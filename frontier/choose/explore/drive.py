@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def explore(
     """Evaluate what the explorer asks until it is done or the budget is spent.
 
     Args:
-        evaluate: gets `[n, M]` weights; returns `[n, K]` rewards, a pair of rewards and `[n, K]` standard errors, or one `FrontPoint` a row. Every objective is maximised.
+        evaluate: gets `[n, M]` weights; returns `[n, K]` rewards, a pair of rewards and `[n, K]` standard errors, or one `FrontPoint` a row. Every objective is maximised. A point with a
+            standard error that is NaN (not known) is told without any, and so counts as exact.
         explorer (`Explorer`): fresh, or with results that it was told before.
         objectives (`Sequence[str]`): the K names.
         budget (`int`): the most evaluations, those that were told before among them.
@@ -45,7 +47,7 @@ def explore(
         `ParetoFront`: one point for every weight vector that was measured. `info["exploration"]` says what the explorer's bound is at the end.
 
     Raises:
-        InputError: the results don't fit what was asked, or the file is of another exploration; the message names the line.
+        InputError: the results don't fit what was asked, or the file holds anything else than results of this exploration; the message names the line.
     """
     names = check_objectives(objectives)
     if len(names) != explorer.n_objectives:
@@ -54,17 +56,22 @@ def explore(
         raise InputError(f"budget and batch must be at least 1, found {budget} and {batch}")
     points = {key(w): p for w, p in _earlier(explorer, n_prompts)}
     file = None if kept is None else _Kept(Path(kept), explorer)
-    told = {(key(w), tuple(r.tolist())) for w, r, _ in explorer._told}
+    told = Counter((key(w), tuple(r.tolist())) for w, r, _ in explorer._told)
     for weights, made in file.batches if file else []:
-        if all((key(w), p.rewards) in told for w, p in zip(weights, made, strict=True)):
-            continue  # an explorer that was read back from its state knows them
-        _tell(explorer, weights, made, unasked=True)
         points |= {key(w): p for w, p in zip(weights, made, strict=True)}
+        found = Counter((key(w), p.rewards) for w, p in zip(weights, made, strict=True))
+        if found <= told:
+            told -= (
+                found  # an explorer that was read back from its state knows these; a later equal measurement is another
+            )
+            continue
+        _tell(explorer, weights, made, unasked=True)
     with tqdm(total=budget, initial=len(explorer._told), desc=progress, disable=progress is None, unit="eval") as bar:
         while len(explorer._told) < budget and not explorer.done:
-            asked = explorer.pending[:batch]  # of a run that was cut off before it told
+            size = min(batch, budget - len(explorer._told))
+            asked = explorer.pending[:size]  # of a run that was cut off before it told
             if len(asked) == 0:
-                asked = explorer.ask(min(batch, budget - len(explorer._told)))
+                asked = explorer.ask(size)
             made = _points(evaluate(asked), len(asked), explorer.n_objectives, n_prompts)
             _tell(explorer, asked, made, unasked=False)
             if file is not None:
@@ -82,10 +89,16 @@ class _Kept:
         self.path = path
         self.batches: list[tuple[Array, list[FrontPoint]]] = []
         head = {"schema": SCHEMA, "kind": explorer.kind, "settings": explorer._settings()}
-        whole = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # a torn last line has no end
+        first = (json.dumps(head) + "\n").encode()
+        found = path.read_bytes() if path.exists() else b""
+        whole = found.split(b"\n")[:-1]  # a torn last line has no end
         if not whole:
+            if not first.startswith(found):
+                raise InputError(
+                    f"{path}: holds something else than results of this exploration; give another file for them"
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            path.write_bytes(first)
             return
         if self._read(whole[0], 1) != head:
             raise InputError(f"{path}, line 1: the results are of another exploration; give another file for this one")
@@ -93,7 +106,11 @@ class _Kept:
             record = self._read(line, i)
             try:
                 made = [_point(values) for values in record["points"]]
-                self.batches.append((_table(record["weights"], explorer.n_weights), made))
+                weights = _table(record["weights"], explorer.n_weights)
+                if len(weights) != len(made):
+                    raise InputError(f"{len(weights)} weights and {len(made)} points")
+                _check_lengths(made, explorer.n_objectives)
+                self.batches.append((weights, made))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path}, line {i}: not a result of an exploration: {error}") from error
         # What a killed run left of its last line must not stand before the next one.
@@ -125,17 +142,30 @@ def _points(results: Evaluated, n: int, count: int, n_prompts: int) -> list[Fron
         rewards, errors = results if isinstance(results, tuple) else (results, None)
         values = _table(rewards, count)
         spread = [[math.nan] * count] * len(values) if errors is None else _table(errors, count).tolist()
+        if len(spread) != len(values):
+            raise InputError(
+                f"evaluate must return as many standard errors as rewards, found {len(spread)} and {len(values)}"
+            )
         made = [FrontPoint(tuple(r), tuple(s), n_prompts) for r, s in zip(values.tolist(), spread, strict=True)]
     if len(made) != n:
         raise InputError(f"evaluate must return one result for each of the {n} weights, found {len(made)}")
+    _check_lengths(made, count)
     return made
 
 
+def _check_lengths(made: list[FrontPoint], count: int) -> None:
+    for i, point in enumerate(made):
+        if len(point.rewards) != count:
+            raise InputError(
+                f"result {i} must have one reward for each of the {count} objectives, found {len(point.rewards)}"
+            )
+
+
 def _tell(explorer: Explorer, weights: Array, made: list[FrontPoint], *, unasked: bool) -> None:
-    rewards = [p.rewards for p in made]
-    errors = [p.standard_error for p in made]
-    known = not any(math.isnan(s) for row in errors for s in row)
-    explorer.tell(weights, rewards, errors if known else None, unasked=unasked)
+    """Tell row by row, for some may have standard errors and others none."""
+    for row, point in zip(weights, made, strict=True):
+        known = not any(map(math.isnan, point.standard_error))
+        explorer.tell([row], [point.rewards], [point.standard_error] if known else None, unasked=unasked)
 
 
 def _earlier(explorer: Explorer, n_prompts: int) -> list[tuple[Array, FrontPoint]]:
@@ -149,11 +179,13 @@ def _earlier(explorer: Explorer, n_prompts: int) -> list[tuple[Array, FrontPoint
 
 def _front(explorer: Explorer, names: tuple[str, ...], points: dict[Any, FrontPoint]) -> ParetoFront:
     known = explorer.measured
+    unsure = {key(w) for w, _, errors in explorer._told if errors is None}
     made = []
     for weights, rewards, errors, times in zip(known.weights, known.rewards, known.errors, known.times, strict=True):
         values = _values(points[key(weights)])
         if times > 1:
-            values |= {"rewards": rewards.tolist(), "standard_error": errors.tolist()}
+            spread = [None] * len(names) if key(weights) in unsure else errors.tolist()
+            values |= {"rewards": rewards.tolist(), "standard_error": spread}
         if values["preference"] is None and explorer.n_weights == len(names):
             values["preference"] = {"weights": dict(zip(names, weights.tolist(), strict=True))}
         elif explorer.n_weights != len(names):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from frontier.choose.explore.base import Array, Bound, Explorer, key
+from frontier.choose.explore.base import Array, Bound, Explorer, at_least_0, growth, key
 from frontier.choose.explore.boxes import undominated_boxes
 from frontier.errors import InputError
 from frontier.measure.hypervolume import hypervolume, reference_point
@@ -55,11 +55,10 @@ class GapFilling(Explorer):
         seed: int = 0,
     ) -> None:
         super().__init__(n_weights, n_objectives, epsilon=epsilon, seed=seed)
-        if not 0 <= confidence < np.inf:
-            raise InputError(f"confidence must be finite and at least 0, found {confidence!r}")
-        if not 0 < resolution < 1:
+        self.confidence = at_least_0("confidence", confidence)
+        self.resolution = at_least_0("resolution", resolution)
+        if not 0 < self.resolution < 1:
             raise InputError(f"resolution must be above 0 and below 1, found {resolution!r}")
-        self.confidence, self.resolution = float(confidence), float(resolution)
 
     def _settings(self) -> dict[str, Any]:
         kept = {name: value for name, value in super()._settings().items() if name != "repeats"}
@@ -122,8 +121,8 @@ class GapFilling(Explorer):
             return Bound(np.inf, "share of the hypervolume", what)
         place = reference_point(known.rewards)
         filled = np.vstack([known.rewards, self._optimistic(neighbours(known.weights), known.rewards, known.errors)])
-        now = hypervolume(known.rewards, place)
-        return Bound(max(0.0, hypervolume(filled, place) / now - 1), "share of the hypervolume", what)
+        left = growth(hypervolume(filled, place), hypervolume(known.rewards, place))
+        return Bound(left, "share of the hypervolume", what)
 
 
 def neighbours(weights: Array) -> NDArray[np.int64]:

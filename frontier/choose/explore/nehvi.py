@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from frontier.choose.explore.base import Array
+from frontier.choose.explore.base import Array, whole
 from frontier.choose.explore.candidates import CandidateExplorer, Rows
 from frontier.errors import InputError
 from frontier.measure.hypervolume import reference_point
@@ -60,9 +60,7 @@ class NoisyImprovement(CandidateExplorer):
             repeats=repeats,
             seed=seed,
         )
-        if draws < 1:
-            raise InputError(f"draws must be at least 1, found {draws}")
-        self.draws, self.compiled = int(draws), bool(compiled)
+        self.draws, self.compiled = whole("draws", draws, 1), bool(compiled)
 
     def _settings(self) -> dict[str, Any]:
         return super()._settings() | {"draws": self.draws, "compiled": self.compiled}

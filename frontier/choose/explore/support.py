@@ -4,8 +4,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from frontier.choose.explore.base import Array, Bound, Explorer, key
+from frontier.choose.explore.base import Array, Bound, Explorer, at_least_0, key
 from frontier.errors import InputError
+
+# Of the largest range of a reward: the programmes are solved to some digits only, less than that is no gain ...
+SOLVED = 1e-8
+# ... so that a reward of a smaller range than this would not count at all.
+WIDEST = 1e5
 
 
 class LinearSupport(Explorer):
@@ -19,7 +24,8 @@ class LinearSupport(Explorer):
     The corner with the largest $\Delta$ is asked next; when none is left above epsilon, no user with a linear utility can gain more than that. It starts with the vertices of the simplex.
 
     It finds the convex coverage set only: points in a concave part of the front are best for no linear utility and are never found (use `GapFilling` or `ExpectedImprovement` there). And
-    $\Delta$ is a guarantee only where evaluating w returns a policy that maximises $w^\top r$; a policy held back by a KL penalty, or trained badly, may leave more.
+    $\Delta$ is a guarantee only where evaluating w returns a policy that maximises $w^\top r$; a policy held back by a KL penalty, or trained badly, may leave more. It is computed to 1e-8 of
+    the largest range of a reward; what is less counts as 0.
 
     Under noise, an improvement counts only by what exceeds `confidence` standard errors of $w^\top r$ of the point that is best at w.
 
@@ -31,7 +37,7 @@ class LinearSupport(Explorer):
         seed (`int`, *optional*, defaults to 0): unused: nothing is random.
 
     Raises:
-        InputError: another number of objectives than of weights.
+        InputError: another number of objectives than of weights; later, where the ranges of the told rewards differ by a factor of more than 100,000.
 
     Example:
         >>> support = LinearSupport(2)
@@ -59,9 +65,7 @@ class LinearSupport(Explorer):
                 f"linear support needs one weight for each objective, found {self.n_weights} weights and "
                 f"{self.n_objectives} objectives: for soups of other ingredients use ExpectedImprovement"
             )
-        if not 0 <= confidence < np.inf:
-            raise InputError(f"confidence must be finite and at least 0, found {confidence!r}")
-        self.confidence = float(confidence)
+        self.confidence = at_least_0("confidence", confidence)
 
     def _settings(self) -> dict[str, Any]:
         kept = {name: value for name, value in super()._settings().items() if name != "repeats"}
@@ -94,15 +98,14 @@ class LinearSupport(Explorer):
         """Corner weights `[c, K]` and what the utility can still gain at each `[c]`; made once for each state."""
         if "corners" not in self._memo:
             known = self.measured
-            corners = corner_weights(known.rewards)
-            scores = corners @ known.rewards.T
+            unit, size = _centred(known.rewards)
+            corners = corner_weights(unit)
+            scores = corners @ unit.T
             best = scores.argmax(axis=1)
-            possible = np.array([_largest_utility(w, known.weights, known.rewards) for w in corners])
+            possible = np.array([_largest_utility(w, known.weights, unit) for w in corners])
             doubt = np.sqrt((corners**2 * known.errors[best] ** 2).sum(axis=1))
-            gains = possible - scores.max(axis=1) - self.confidence * doubt
-            # The programme is solved to some digits only: less than that is no gain.
-            size = max(1.0, float(np.abs(known.rewards).max()))
-            self._memo["corners"] = corners, np.where(gains > 1e-8 * size, gains, 0.0)
+            gains = (possible - scores.max(axis=1)) * size - self.confidence * doubt
+            self._memo["corners"] = corners, np.where(gains > SOLVED * size, gains, 0.0)
         found: tuple[Array, Array] = self._memo["corners"]
         return found
 
@@ -138,6 +141,21 @@ def corner_weights(rewards: Array) -> Array:
     weights = np.where(np.abs(weights) < 1e-9, 0.0, weights).clip(0.0, 1.0)
     # Round to what counts as the same weight: where many pieces meet, a corner is found several times.
     return np.unique(np.round(weights / weights.sum(axis=1, keepdims=True), 9) + 0.0, axis=0)
+
+
+def _centred(rewards: Array) -> tuple[Array, float]:
+    """Rewards about 0 in units of their largest range, and that range: weights sum to 1, so what is taken off every point changes no gain."""
+    low, high = rewards.min(axis=0), rewards.max(axis=0)
+    ranges = high - low
+    size = float(ranges.max()) or 1.0
+    # What is rounding of the largest reward is no range.
+    varied = ranges[ranges > 1e-12 * np.abs(rewards).max()]
+    if len(varied) and size > WIDEST * varied.min():
+        raise InputError(
+            f"the ranges of the measured rewards are {', '.join(f'{r:.3g}' for r in ranges)}: the largest must be at most {WIDEST:g} times the smallest, "
+            "or gains in the smallest are lost in rounding; normalise the rewards first"
+        )
+    return (rewards - (low / 2 + high / 2)) / size, size
 
 
 def _largest_utility(at: Array, weights: Array, rewards: Array) -> float:

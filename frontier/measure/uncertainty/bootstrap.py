@@ -50,6 +50,9 @@ def bootstrap(
     prompts, skewed rewards), 95 % intervals of hypervolume and EUM contained the truth in 96 % (by kind, 93 to 99 %); the basic interval did in 90 % (59 to 97 %), the
     studentised one in 82 % (27 to 98 %) and the percentile interval in 60 % (0 to 96 %). It is longer than needed where many points are nearly alike.
 
+    Rewards that are alike on all prompts (no failure among 0 and 1) show no spread: the interval has no width then, and `method` says so. What the truth may still be,
+    `certify(..., ranges=...)` bounds from the range of the rewards.
+
     Args:
         rewards (`ArrayLike`): `[P, N, K]`, maximised; row j is the same prompt for every point. NaN = not known, left out of that mean.
         indicator (`str` or callable): `"hypervolume"`, `"eum"`, `"mip"`, `"controllability_gap"`, or a function from `[P, K]` mean rewards to a finite number.
@@ -62,7 +65,7 @@ def bootstrap(
         seed (`int`, *optional*, defaults to 0): the same seed redraws the same prompts.
 
     Raises:
-        InputError: fewer than 10 prompts, an infinite reward, an unknown name, or an indicator without what it needs.
+        InputError: fewer than 10 prompts, an infinite reward, an unknown name, a seed below 0, or an indicator without what it needs.
 
     Example:
         >>> rewards = np.random.default_rng(0).normal([[[0.2, 0.9]], [[0.9, 0.2]]], 0.3, (2, 100, 2))
@@ -79,7 +82,7 @@ def bootstrap(
     if indicator in ("hypervolume", "controllability_gap"):  # neither can be negative, which the interval does not know
         value, low, high = max(value, 0.0), max(low, 0.0), max(high, 0.0)
     place = None if indicator != "hypervolume" else tuple(np.asarray(reference_point, dtype=np.float64).tolist())
-    name = f"bootstrap over prompts, {method}, {resamples} resamples"
+    name = f"bootstrap over prompts, {method}, {resamples} resamples{found.note}"
     return Estimate(value, low, high, level, method=name, n_prompts=samples.n_prompts, reference_point=place)
 
 
@@ -107,6 +110,7 @@ class Resampled:
         t (`NDArray[np.float64]`): `[B]` sorted, bootstrapped t statistics of the linearised figure.
         figures (`NDArray[np.float64]`): `[B]` sorted, the figure of each resample.
         n_prompts (`int`): N.
+        alike (`bool`): every point has the same reward on all prompts.
     """
 
     plain: float
@@ -116,6 +120,14 @@ class Resampled:
     t: NDArray[np.float64]
     figures: NDArray[np.float64]
     n_prompts: int
+    alike: bool = False
+
+    @property
+    def note(self) -> str:
+        """What to know of an interval without width, for the end of `method`; empty where there is a spread."""
+        if self.error > 0:
+            return ""
+        return ", rewards all alike" if self.alike else ", the same in every resample"
 
     @property
     def slack(self) -> tuple[float, float]:
@@ -152,18 +164,19 @@ def resample(samples: Samples, figure: Kernel, resamples: int, seed: int) -> Res
     # The resampled means spread as a population of the N prompts does: less than the sample of N says of the truth.
     spread = math.sqrt(2.0 * n / (n - 1)) * at[0.5].std(ddof=1)
     delta, extrapolated = (_standard_error(p) for p in (per_prompt[0], EXTRAPOLATION @ per_prompt))
-    corrected = float(EXTRAPOLATION @ values)
+    corrected, alike = float(EXTRAPOLATION @ values), samples.alike
     if (corrected - plain) * (values[2] - plain) > 0:  # what rises with noise lies lower without it, however it bends
         corrected = plain
     return Resampled(
         plain=plain,
         corrected=corrected,
         # A figure that is flat where it was measured (a gap of 0) is not thereby known exactly.
-        error=math.sqrt(spread * max(extrapolated, spread)),
-        delta_error=delta,
+        error=0.0 if alike else math.sqrt(spread * max(extrapolated, spread)),
+        delta_error=0.0 if alike else delta,
         t=t_statistics(per_prompt[1], resamples, seed),
         figures=np.sort(at[1.0]),
         n_prompts=n,
+        alike=alike,
     )
 
 

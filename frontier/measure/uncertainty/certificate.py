@@ -3,15 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError, unknown_name
 from frontier.measure.uncertainty import lower_bounds
-from frontier.measure.uncertainty.samples import FEWEST_PROMPTS
+from frontier.measure.uncertainty.samples import FEWEST_PROMPTS, whole
 
 METHODS = ("skewness", "betting", "t")
+MOST_CHOICES = 10**9
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Bound:
     Args:
         objective (`str`), minimum (`float`): the constraint: the mean reward is at least the minimum.
         mean (`float`): over the known prompts.
-        low (`float`): what the mean exceeds with confidence 1 - delta / chosen_among; of this constraint taken alone.
+        low (`float`): what the mean exceeds with confidence 1 - delta / chosen_among; of this constraint taken alone. At least the minimum where `certify_points` passes the point
+            (Holm asks less of a point after each that passed); -inf where rewards that are all alike show no spread to judge by.
         p_value (`float`): the smallest delta / chosen_among at which it passes.
         method (`str`): `"skewness"`, `"betting"` or `"t"`.
         n_prompts (`int`): of which the objective is known.
@@ -70,7 +73,12 @@ class Certificate:
 
     def __str__(self) -> str:
         """In a line, for print."""
-        parts = [f"{b.objective} {b.mean:.3g}, surely {b.low:.3g}, wanted {b.minimum:g}" for b in self.bounds]
+        parts = [
+            f"{b.objective} {b.mean:.3g}, wanted {b.minimum:g}, rewards all alike: nothing is sure; give ranges"
+            if b.low == -math.inf
+            else f"{b.objective} {b.mean:.3g}, surely {b.low:.3g}, wanted {b.minimum:g}"
+            for b in self.bounds
+        ]
         verdict = "certified" if self.passed else "not certified"
         among = f", one of {self.chosen_among} points" if self.chosen_among > 1 else ""
         return f"{verdict} at delta {self.delta:g}{among}: {'; '.join(parts)}"
@@ -113,8 +121,13 @@ def certify_rewards(
         >>> certificate.passed, certificate.bounds[0].method
         (True, 'betting')
     """
-    _check(minimum, ranges or {}, objectives, delta, chosen_among, method)
-    table = np.asarray(rewards, dtype=np.float64)
+    given = ranges or {}
+    _check(minimum, given, objectives, delta, chosen_among, method)
+    whole("seed", seed, 0)
+    try:
+        table = np.asarray(rewards, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"rewards must be a table of numbers [N prompts, K objectives]: {error}") from error
     if table.ndim != 2 or table.shape[1] != len(objectives):
         raise InputError(
             f"rewards must be a table [N prompts, {len(objectives)} objectives], found {list(table.shape)}"
@@ -126,7 +139,7 @@ def certify_rewards(
         if len(known) < FEWEST_PROMPTS or np.isinf(known).any():
             found = f"{len(known)} prompts" if len(known) < FEWEST_PROMPTS else "an infinite reward"
             raise InputError(f"a certificate of '{name}' needs at least {FEWEST_PROMPTS} finite rewards, found {found}")
-        span = (ranges or {}).get(name)
+        span = _span(name, given[name]) if name in given else None
         bounds.append(_bound(name, float(least), known, delta / chosen_among, method, span, seed))
     passed = all(bound.p_value <= delta / chosen_among for bound in bounds)
     correction = "none" if chosen_among == 1 else "union bound"
@@ -163,7 +176,6 @@ def _bound(
 ) -> Bound:
     method = method or ("skewness" if span is None else "betting")
     if span is not None:
-        span = (float(span[0]), float(span[1]))
         lower_bounds.check_span(span, values)
     if method == "betting":
         if span is None:
@@ -192,11 +204,27 @@ def _check(
         if name not in objectives:
             raise unknown_name("objective", name, objectives)
     for name, least in minimum.items():
-        if isinstance(least, str | bool) or not math.isfinite(least):
-            raise InputError(f"the minimum of {name} must be a finite number, found {least!r}")
-    if not 0 < delta < 0.5:
+        _finite(f"the minimum of {name}", least)
+    for name, span in ranges.items():
+        _span(name, span)
+    if not 0 < _finite("delta", delta) < 0.5:
         raise InputError(f"delta must be above 0 and below 0.5, found {delta}")
-    if chosen_among < 1:
-        raise InputError(f"chosen_among must be at least 1, found {chosen_among}")
+    if whole("chosen_among", chosen_among, 1) > MOST_CHOICES:
+        raise InputError(f"chosen_among must be at most {MOST_CHOICES}, found {chosen_among}")
     if method is not None and method not in METHODS:
         raise unknown_name("method", method, METHODS)
+
+
+def _finite(what: str, value: object) -> float:
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError as error:
+        raise InputError(f"{what} must be a finite number, found one that is too large") from error
+    raise InputError(f"{what} must be a finite number, found {value!r}")
+
+
+def _span(name: str, span: object) -> tuple[float, float]:
+    if not isinstance(span, Sequence | np.ndarray) or isinstance(span, str) or len(span) != 2:
+        raise InputError(f"the range of {name} must be its smallest and largest possible reward, found {span!r}")
+    return _finite(f"the range of {name}", span[0]), _finite(f"the range of {name}", span[1])

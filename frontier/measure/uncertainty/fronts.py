@@ -85,6 +85,8 @@ def compare(
 ) -> Comparison:
     """Whether front A beats front B on the same prompts (see `frontier.measure.uncertainty.compare`).
 
+    An objective of a prompt that some point of either front does not know is left out for all of them.
+
     Args:
         front_a (`ParetoFront`): with `prompt_rewards`.
         front_b (`ParetoFront`): over the same objectives, normaliser and prompts (in any order).
@@ -96,7 +98,7 @@ def compare(
         seed (`int`, *optional*, defaults to 0): the same seed redraws the same prompts.
 
     Raises:
-        InputError: objectives, normalisers or prompts differ (the message counts the shared prompts), or anything that `bootstrap` refuses.
+        InputError: objectives, normalisers or prompts differ (the message counts the shared prompts), or anything that `compare_rewards` refuses.
     """
     a, b = _samples(front_a, "front A"), _samples(front_b, "front B")
     if front_a.objectives != front_b.objectives:
@@ -203,7 +205,12 @@ def certify_points(
     settings: dict[str, Any] = {"delta": delta, "method": method, "ranges": ranges, "seed": seed}
     found = [certify(front, i, minimum, **settings) for i in range(len(front.points))]
     passed = holm([certificate.p_value for certificate in found], delta)
-    return tuple(replace(c, passed=p, correction="Holm") for c, p in zip(found, passed, strict=True))
+    return tuple(replace(_held(c) if p else c, passed=p, correction="Holm") for c, p in zip(found, passed, strict=True))
+
+
+def _held(certificate: Certificate) -> Certificate:
+    """Holm's bounds of a point that passed reach the minimum, at a level that those of the point alone don't have."""
+    return replace(certificate, bounds=tuple(replace(b, low=max(b.low, b.minimum)) for b in certificate.bounds))
 
 
 def _samples(front: "ParetoFront", what: str = "the front") -> "PromptRewards":

@@ -56,7 +56,7 @@ def kernel(
         served (`ArrayLike`, *optional*): `[W]`, for each row of the weights the index of the point that was steered to it. Default: row i belongs to point i.
 
     Raises:
-        InputError: an unknown name, or what it needs is missing or of another size.
+        InputError: an unknown name, what it needs is missing or of another size, or `served` names no point. The kernel of a callable raises it where that returns no finite number.
     """
     if callable(indicator):
         return _each(indicator)
@@ -74,7 +74,7 @@ def kernel(
         raise InputError(f"{indicator} needs weights, at least one row")
     if indicator == "eum":
         return lambda fronts: (fronts @ users.T).max(axis=1).mean(axis=1)
-    rows = np.arange(points) if served is None else np.asarray(served, dtype=np.intp)
+    rows = np.arange(points) if served is None else _served(served, points)
     if len(users) != len(rows):
         raise InputError(
             f"row i of the weights belongs to point i in {indicator}: found {len(users)} rows for {len(rows)} points"
@@ -89,9 +89,26 @@ def _gaps(utility: NDArray[np.float64], served: NDArray[np.intp]) -> NDArray[np.
     return (utility.max(axis=1) - utility[:, served, np.arange(len(served))]).mean(axis=1)
 
 
+def _served(served: ArrayLike, points: int) -> NDArray[np.intp]:
+    rows = np.asarray(served)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows < 0).any() or (rows >= points).any():
+        raise InputError(f"served must be indices of points, whole numbers from 0 to {points - 1}, found {served!r}")
+    return rows.astype(np.intp)
+
+
+def _number(found: object) -> float:
+    try:
+        if np.ndim(found) != 0:  # type: ignore[arg-type]
+            raise TypeError("it has axes")
+        return float(found)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the indicator must return a number, found {type(found).__name__}: {error}") from error
+
+
 def _each(indicator: Indicator) -> Kernel:
     def figures(fronts: NDArray[np.float64]) -> NDArray[np.float64]:
-        found = np.array([float(indicator(front)) for front in fronts])
+        # Copies: an indicator that changes its argument must not change the resamples of the next figure.
+        found = np.array([_number(indicator(front.copy())) for front in fronts])
         if not np.isfinite(found).all():
             raise InputError(
                 f"the indicator must be finite for every resampled front, found {found[~np.isfinite(found)][0]}"

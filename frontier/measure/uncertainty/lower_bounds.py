@@ -21,10 +21,10 @@ def t_bound(values: NDArray[np.float64], delta: float) -> float:
     r"""$\bar r - t_{1-\delta,\,n-1}\, s / \sqrt n$, the safety test of HC-RLHF ([Chittepu et al., 2025](https://arxiv.org/abs/2506.08266)).
 
     Assumes normal means. Where rewards are skewed towards the bad side it fails more often than $\delta$: at $\delta$ = 5 % and exponential rewards in 10 %
-    (30 prompts) and 8 % (100), at 0.24 % in 1.9 % and 1 %.
+    (30 prompts) and 8 % (100), at 0.24 % in 1.9 % and 1 %. Values that are all alike show no spread to judge by: -inf.
     """
     mean, error, n = _summary(values)
-    return mean - float(stdtrit(n - 1, 1 - delta)) * error
+    return mean + float(stdtrit(n - 1, delta)) * error if error > 0 else -math.inf
 
 
 def skewness_bound(values: NDArray[np.float64], delta: float) -> float:
@@ -36,10 +36,10 @@ def skewness_bound(values: NDArray[np.float64], delta: float) -> float:
     sample shows the skew. At $\delta$ = 5 % and a mean just below
     the minimum it was reached in 3.6, 4.6 and 4.8 % of 10,000 samples of normal rewards (30, 100, 300 prompts), and in 3 to 4.8 % of exponential and gamma rewards towards the
     bad side; log-normal rewards with skewness 3.7 need more than 30 prompts. Failures so rare that a sample may hold none need
-    `betting_bound`: at 30 prompts and one failure in ten, one sample in 24 shows none.
+    `betting_bound`: at 30 prompts and one failure in ten, one sample in 24 shows none. Values that are all alike show no spread to judge by: -inf.
     """
     mean, error, n = _summary(values)
-    return mean - float(_corrected(float(stdtrit(n - 1, 1 - delta)), _skew(values))) * error
+    return mean - _corrected(-float(stdtrit(n - 1, delta)), _skew(values)) * error if error > 0 else -math.inf
 
 
 def betting_bound(values: NDArray[np.float64], delta: float, span: tuple[float, float], seed: int = 0) -> float:
@@ -67,7 +67,8 @@ def skewness_p_value(values: NDArray[np.float64], minimum: float) -> float:
     mean, error, n = _summary(values)
     if error == 0.0:
         return 1.0
-    observed, skew = (mean - minimum) / error, _skew(values)
+    # Beyond any quantile that matters; the search for the root would not end at larger ones.
+    observed, skew = min((mean - minimum) / error, 1e12), _skew(values)
     if observed <= _corrected(0.0, skew):
         return 1.0
     found = brentq(lambda t: _corrected(t, skew) - observed, 0.0, observed + 1.0)
@@ -77,10 +78,10 @@ def skewness_p_value(values: NDArray[np.float64], minimum: float) -> float:
 def betting_p_value(
     values: NDArray[np.float64], minimum: float, delta: float, span: tuple[float, float], seed: int = 0
 ) -> float:
-    """One over the largest capital against the minimum, at most 1. The bets are made for this delta; the p-value is valid for any."""
+    """One over the largest capital against the minimum, at most 1. The bets are made for this delta; the p-value is valid for any. 0 where no mean can be below the minimum, 1 where none can reach it."""
     share = (minimum - span[0]) / (span[1] - span[0])
-    if not 0 <= share <= 1:
-        return 0.0 if share < 0 else 1.0
+    if not 0 < share <= 1:  # no mean lies below the range
+        return 0.0 if share <= 0 else 1.0
     return float(np.exp(-max(0.0, _log_capital(values, delta, span, np.array([share]), seed)[0])))
 
 

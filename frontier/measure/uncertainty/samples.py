@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,6 +72,14 @@ class Samples:
         """N."""
         return len(self.values)
 
+    @property
+    def alike(self) -> bool:
+        """Whether every point has the same reward on all of its known prompts, up to rounding, in each objective."""
+        known = np.ones_like(self.values) if self.known is None else self.known
+        low = np.where(known > 0, self.values, np.inf).min(axis=0)
+        high = np.where(known > 0, self.values, -np.inf).max(axis=0)
+        return bool((high - low <= 1e-12 * np.abs(high)).all())
+
     def means(self) -> NDArray[np.float64]:
         """`[P, K]` means over the prompts that are known."""
         return self.weighted(np.ones((1, self.n_prompts)))[0]
@@ -104,7 +113,11 @@ def draws(n: int, resamples: int, seed: int, kind: str = "multinomial") -> Itera
         seed (`int`): the same seed draws the same prompts, whatever the figure.
         kind (`str`, *optional*): `"multinomial"` counts how often a prompt was drawn with replacement; `"dirichlet"` are the weights of the
             Bayesian bootstrap ([Rubin, 1981](https://doi.org/10.1214/aos/1176345338)), times N.
+
+    Raises:
+        InputError: the seed is not a whole number of at least 0.
     """
+    whole("seed", seed, 0)
     generator = np.random.default_rng(seed)
     block = max(1, BLOCK // n)
     for start in range(0, resamples, block):
@@ -116,3 +129,14 @@ def draws(n: int, resamples: int, seed: int, kind: str = "multinomial") -> Itera
         else:
             exponential = generator.standard_exponential((rows, n))
             yield exponential * (n / exponential.sum(axis=1, keepdims=True))
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """The value as an int.
+
+    Raises:
+        InputError: it is not a whole number, or below the least.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, found {value!r}")
+    return int(value)

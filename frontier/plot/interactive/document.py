@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from frontier.plot.interactive.script import SCRIPT
 from frontier.plot.interactive.style import STYLE
+from frontier.plot.view import encodable
 
 
 def place(name: str, caption: str = "", heading: str = "") -> str:
@@ -36,7 +37,7 @@ def document(title: str, body: str, plots: Mapping[str, go.Figure], data: Mappin
     """
     figures = ",".join(f"{json.dumps(name)}:{figure.to_json()}" for name, figure in plots.items())
     content = f'{{"plots":{{{figures}}},{json.dumps(dict(data), allow_nan=False)[1:]}'
-    safe_title = html.escape(title)
+    safe_title = html.escape(encodable(title))
     # "<" is written as its escape: a "</script>" in a sample would end the element.
     return f"""<!doctype html>
 <html lang="en">
@@ -50,7 +51,7 @@ def document(title: str, body: str, plots: Mapping[str, go.Figure], data: Mappin
 <body>
 <main>
 <h1>{safe_title}</h1>
-{body}
+{encodable(body)}
 </main>
 <script type="application/json" id="content">{content.replace("<", chr(92) + "u003c")}</script>
 <script>{SCRIPT}</script>

@@ -76,8 +76,8 @@ def pair_figure(view: View, x: int = 0, y: int = 1, *, height: int = 560, size: 
 
 def _regions(layer: Layer, x: int, y: int) -> list[NDArray[np.float64] | None]:
     """A 95 % region for each point's means, `None` where its standard errors are not known."""
-    rows = zip(layer.front.points, layer.covariances(x, y), strict=True)
-    return [confidence_ellipse(np.array([p.rewards[x], p.rewards[y]]), c, p.n_prompts) for p, c in rows]
+    rows = zip(layer.front.rewards[:, [x, y]], layer.covariances(x, y), layer.known(x, y).tolist(), strict=True)
+    return [confidence_ellipse(mean, covariance, n) for mean, covariance, n in rows]
 
 
 def _region(outline: NDArray[np.float64], colour: str, label: str, dash: str, filled: bool) -> go.Scatter:

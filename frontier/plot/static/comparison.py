@@ -1,7 +1,8 @@
 """Draw two fronts against each other: what only one of them attains, and by how much they differ."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,19 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from frontier.errors import InputError
+from frontier.front import ParetoFront
 from frontier.plot.attained import AttainedShares, attained_shares
 from frontier.plot.colours import BASE, mix
+from frontier.plot.comparison_page import EUM_WEIGHTS
+from frontier.plot.interactive.advantage import even_weights
 from frontier.plot.static.canvas import write_picture
 from frontier.plot.static.labels import settle
 from frontier.plot.static.marks import HATCHES, STAR, line_of, marker_of, series_of
 from frontier.plot.static.sheet import GREY, INK, new_sheet, plain
 from frontier.plot.static.wording import height_of, numbered, wrap
-from frontier.plot.view import Fronts, Layer, View, place_of, summary_rows, view_of
+from frontier.plot.view import Fronts, Layer, View, place_of, view_of
 
+_ROUNDING = 1e-12  # of the size of the numbers
 _ROW, _SIZE = 0.3, 10.0  # inches a line of the table, points of its letters
 
 
@@ -43,7 +48,7 @@ def plot_comparison(fronts: Fronts, path: str | os.PathLike[str], *, title: str 
         `Path`: the picture, written beside and renamed.
 
     Raises:
-        InputError: other than two fronts, normalisers that differ; see `frontier.plot.view.view_of`; or another suffix.
+        InputError: other than two fronts; see `frontier.plot.view.view_of`; or another suffix.
     """
     return write_picture(lambda: draw_comparison(view_of(fronts), title), path, dpi)
 
@@ -56,10 +61,6 @@ def draw_comparison(view: View, title: str | None = None) -> Figure:
             f"a comparison needs two fronts by label, found {len(view.layers)}: {labels}; plot_front takes any number"
         )
     first, second = view.layers
-    if first.front.normalizer != second.front.normalizer:
-        raise InputError(
-            f"{first.label} and {second.label} have different normalisers, so their rewards are in different units; measure both with one"
-        )
     heading = title or f"{first.label} against {second.label}"
     return _shaded(view, heading) if len(view.objectives) == 2 else _table(view, heading)
 
@@ -177,46 +178,52 @@ class Figures:
 
 
 def compared_figures(view: View) -> list[Figures]:
-    """What the table of two fronts says: hypervolume, EUM, MIP, gap, steering, and the best reward of each objective."""
-    first, second = summary_rows(view)[:2]
-    lower = {"gap"}
-    plain_names = {
-        "EUM": "EUM (best point for each weight)",
-        "MIP": "MIP (point that was asked for)",
-        "gap": "controllability gap (lower is better)",
-    }
-    rows = []
-    for name in first:
-        if name in ("front", "points"):
-            continue
-        rows.append(
-            _figures(plain_names.get(name, name), _value(first[name]), _value(second[name]), -1 if name in lower else 1)
-        )
-    for k, objective in enumerate(view.objectives):
-        best = [float(layer.front.rewards[:, k].max()) for layer in view.layers]
-        rows.append(_figures(f"best reward of {objective}", best[0], best[1], 1))
+    """What the table of two fronts says: hypervolume, EUM over the same weights, MIP, gap, steering, and the best reward of each objective."""
+    fronts = [layer.front for layer in view.layers]
+    weights = even_weights(len(view.objectives), EUM_WEIGHTS)
+    size = max(float(np.abs(front.rewards).max()) for front in fronts)
+
+    def steered(of: Callable[[ParetoFront], float]) -> list[float]:
+        return [of(layer.front) if layer.steered().any() else math.nan for layer in view.layers]
+
+    volumes = [front.hypervolume(view.reference_point).value for front in fronts]
+    served = [front.eum(weights) for front in fronts]
+    rows = [
+        _figures("hypervolume", volumes, 1, max(volumes)),
+        _figures(f"EUM (best point for each of {len(weights)} even weights)", served, 1, size),
+        _figures("MIP (point that was asked for, over the front's own weights)", steered(ParetoFront.mip), 1, size),
+        _figures(
+            "controllability gap (own weights, lower is better)", steered(ParetoFront.controllability_gap), -1, size
+        ),
+    ]
+    correlations = [layer.front.steering() if layer.steered().any() else {} for layer in view.layers]
+    for name in view.objectives:
+        rows.append(_figures(f"steering {name}", [found.get(name, math.nan) for found in correlations], 1, 1.0))
+    for k, name in enumerate(view.objectives):
+        best = [float(front.rewards[:, k].max()) for front in fronts]
+        rows.append(_figures(f"best reward of {name}", best, 1, size))
     kept = [int(layer.kept.sum()) for layer in view.layers]
     more = f"{kept[0] - kept[1]:+d}".replace("-", "−") if kept[0] != kept[1] else "0"
     rows.append(Figures("non-dominated points", str(kept[0]), str(kept[1]), more, 0))
     return rows
 
 
-def _value(text: str) -> float:
-    return float("nan") if text == "–" else float(text)
+def _figures(name: str, values: Sequence[float], sign: int, size: float) -> Figures:
+    """One line; what is within rounding of numbers as large as `size` is equal."""
+    gain = values[0] - values[1]
+    if abs(gain) <= _ROUNDING * size:
+        gain = 0.0
+    shown = [_shown(0.0 if abs(v) <= _ROUNDING * size else v) for v in values]
+    better = 0 if np.isnan(gain) or gain == 0 else 1 if gain * sign > 0 else 2
+    return Figures(name, shown[0], shown[1], _shown(gain, "+" if gain else ""), better)
 
 
-def _figures(name: str, first: float, second: float, sign: int) -> Figures:
-    shown = [
-        ("–" if np.isnan(v) else f"{v:.3f}" if abs(v) < 1e5 else f"{v:.3e}").replace("-", "−") for v in (first, second)
-    ]
-    gain = first - second
-    if np.isnan(gain):
-        return Figures(name, shown[0], shown[1], "–", 0)
-    difference = (f"{gain:+.3f}" if abs(gain) < 1e5 else f"{gain:+.3e}").replace("-", "−")
-    if float(f"{gain:.3f}") == 0:
-        difference = "0.000"
-    better = 0 if abs(gain) < 5e-4 * min(1.0, max(abs(first), abs(second), 1e-9)) else 1 if gain * sign > 0 else 2
-    return Figures(name, shown[0], shown[1], difference, better)
+def _shown(value: float, sign: str = "") -> str:
+    """Three places, and three digits of what is too small for them: a difference that decides must be seen."""
+    if np.isnan(value):
+        return "–"
+    form = ".3e" if abs(value) >= 1e5 else ".3f" if value == 0 or abs(value) >= 0.01 else ".3g"
+    return format(value, sign + form).replace("-", "−")
 
 
 def _table(view: View, title: str) -> Figure:

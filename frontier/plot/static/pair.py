@@ -85,17 +85,17 @@ def places_of(view: View, x: int, y: int) -> NDArray[np.float64]:
 
 def _regions(axes: Axes, layer: Layer, x: int, y: int) -> None:
     filled = 0.12 if len(layer.front.points) <= _FEW else 0.0
-    rows = zip(layer.front.points, layer.covariances(x, y), layer.colours, strict=True)
-    for point, covariance, colour in rows:
-        mean = np.array([point.rewards[x], point.rewards[y]])
-        outline = confidence_ellipse(mean, covariance, point.n_prompts)
+    both, alone = layer.known(x, y).tolist(), [layer.known(k, k).tolist() for k in (x, y)]
+    rows = zip(layer.front.rewards[:, [x, y]], layer.covariances(x, y), layer.colours, strict=True)
+    for i, (mean, covariance, colour) in enumerate(rows):
+        outline = confidence_ellipse(mean, covariance, both[i])
         if outline is not None:
             axes.fill(*outline.T, facecolor=(colour, filled), edgecolor=(colour, 0.6), lw=0.8, zorder=1)
             continue
         # One of the two may be known alone: its interval.
         for axis in (0, 1):
             error = covariance[axis, axis] ** 0.5
-            if point.n_prompts > 1 and np.isfinite(error):
+            if alone[axis][i] > 1 and np.isfinite(error):
                 arm = np.zeros(2)
-                arm[axis] = float(stdtrit(point.n_prompts - 1, (1 + LEVEL) / 2)) * error
+                arm[axis] = float(stdtrit(alone[axis][i] - 1, (1 + LEVEL) / 2)) * error
                 axes.plot(*np.stack([mean - arm, mean + arm], axis=-1), color=colour, lw=0.9, alpha=0.7, zorder=1)

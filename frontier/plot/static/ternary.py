@@ -155,7 +155,10 @@ def _left_out(view: View) -> list[str]:
 
 def _span(values: NDArray[np.float64]) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    size = max(abs(low), abs(high))
+    # Rewards that differ by rounding are one reward, and make no rising levels.
+    air = max(0.5, 0.01 * size)
+    return (low, high) if high - low > 1e-9 * size else (low - air, high + air)
 
 
 def _marks(view: View, by: str) -> list[Artist]:

@@ -33,13 +33,14 @@ def wrap(text: str, room: float, size: float, *, lines: int | None = None, weigh
     """Break a text into lines no wider than `room` inches, at spaces where there are some, inside a word that is too long for a line.
 
     Args:
-        text (`str`): its own line breaks stay.
+        text (`str`): its own line breaks stay; what can't be printed, such as control characters, which an SVG file may not hold, goes.
         room (`float`): inches.
         size (`float`): of the font, in points.
         lines (`int`, *optional*): the most there may be; what comes after is cut off and "…" says so.
         weight (`str`, *optional*, defaults to `"normal"`): of the font.
     """
     result: list[str] = []
+    text = "".join(c if c.isprintable() or c == "\n" else " " if c.isspace() else "" for c in text)
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split(" "):

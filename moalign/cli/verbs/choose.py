@@ -46,7 +46,9 @@ class ChooseOptions:
         ),
     )
     resume: Path | None = field(default=None, metadata=about("Go on with the conversation of this file."))
-    save: Path | None = field(default=None, metadata=about("Keep the conversation in this file, after every answer."))
+    save: Path | None = field(
+        default=None, metadata=about("Keep the conversation in this file, from the start and after every answer.")
+    )
     seed: int | None = field(default=None, metadata=about("Same seed, same answers: same questions, same completions."))
     max_new_tokens: int = field(default=128, metadata=about("Longest completion in tokens, with --prompt."))
     temperature: float = field(default=1.0, metadata=about("Of the sampling, with --prompt; 0 is greedy."))
@@ -76,9 +78,10 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(
             f"max_new_tokens must be at least 1 and temperature at least 0, found {options.max_new_tokens} and {options.temperature}"
         )
-    front = measured_front(options.bundle, options.front)
+    front = measured_front(options.bundle, options.front, samples=False)
     talk = _talk(front, options)
     given = _given(options)
+    _save(talk, options)  # before anything was asked: a place that can't be written to costs no answer
     texts = _Texts(front, options)
     show = sys.stderr if options.json else sys.stdout
     while (question := talk.question()) is not None:
@@ -88,10 +91,9 @@ def run(arguments: Sequence[str]) -> int:
         if answer is None:
             break
         talk.answer(question, answer)
-        if options.save is not None:
-            from frontier.atomic import write_text
-
-            write_text(options.save, json.dumps(talk.to_json(), allow_nan=False) + "\n")
+        _save(talk, options)
+    if given is not None and (left := len(list(given))):
+        sys.stderr.write(f"--answers: the last {left} of {len(options.answers or ())} were not needed\n")
     choice = talk.choice()
     asked = len(talk.history)
     say(
@@ -128,6 +130,17 @@ def _talk(front: "ParetoFront", options: ChooseOptions) -> "Elicitation":
     state["settings"] |= changed
     replace(talk.settings, **changed)  # refuses a value in the words of its option
     return Elicitation.from_json(state)
+
+
+def _save(talk: "Elicitation", options: ChooseOptions) -> None:
+    if options.save is None:
+        return
+    from frontier.atomic import write_text
+
+    try:
+        write_text(options.save, json.dumps(talk.to_json(), allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(f"--save: {options.save} cannot be written: {error.strerror or error}") from error
 
 
 def _given(options: ChooseOptions) -> Iterator[str] | None:
@@ -214,9 +227,13 @@ def _shown(front: "ParetoFront", question: "Question", texts: "Sequence[str | No
 
 def _rewards(front: "ParetoFront", point: "FrontPoint") -> list[str]:
     return [
-        f"{name} {reward:.3f}" + (f" ± {error:.3f}" if error == error else "")  # NaN = not known
+        f"{name} {_reward(reward, error)}"
         for name, reward, error in zip(front.objectives, point.rewards, point.standard_error, strict=True)
     ]
+
+
+def _reward(reward: float, error: float) -> str:
+    return f"{reward:.3f}" + (f" ± {error:.3f}" if error == error else "")  # NaN = not known
 
 
 def _document(front: "ParetoFront", choice: "Choice", asked: int) -> dict[str, Any]:
@@ -258,7 +275,7 @@ def _text(front: "ParetoFront", choice: "Choice", asked: int, bundle: str) -> st
     )
     for name, reward, error, weight, low, high in cells:
         lines.append(
-            f"  {name:<{width}}  reward {reward:.3f} ± {error:.3f}   counts {weight:.2f} for you (95 %: {low:.2f} to {high:.2f})"
+            f"  {name:<{width}}  reward {_reward(reward, error)}   counts {weight:.2f} for you (95 %: {low:.2f} to {high:.2f})"
         )
     lines.append("(what counts is per range of an objective over the front)")
     if asked_for is not None:

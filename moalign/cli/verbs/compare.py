@@ -33,7 +33,12 @@ class CompareOptions:
     power: float = field(
         default=0.8, metadata=about("The chance to decide that the number of prompts still needed stands for.")
     )
-    resamples: int = field(default=2000, metadata=about("How often the prompts are redrawn for the intervals."))
+    resamples: int | None = field(
+        default=None,
+        metadata=about(
+            "How often the prompts are redrawn for the intervals: by default 2000 times, 500 for fronts of more than 100 points."
+        ),
+    )
     seed: int = field(default=0, metadata=about("Of the redraws."))
     plot: str | None = field(
         default=None, metadata=about("Draw the fronts together: a .html page that works offline, or .png, .svg, .pdf.")

@@ -1,6 +1,7 @@
 """`moalign front`: measure what a policy does at many preferences, draw it, and put the figures on its card."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from moalign.bundle import Manifest
     from moalign.preference import Preference
     from reward_heads import Normalizer, VectorReward
+
+
+FIGURES = ("hypervolume", "eum", "mip", "controllability_gap")
 
 
 @dataclass
@@ -100,10 +104,12 @@ def run(arguments: Sequence[str]) -> int:
         )
         for label, path in bundles.items()
     }
-    _write(out, fronts, bundle=Path(options.bundle), manifest=manifest)
+    others = _write(out, fronts, bundle=Path(options.bundle), manifest=manifest)
     say(fronts[own].table() + "\n")
     say(figures(fronts))
     say(f"\nWritten: {out}/front.json, {prompts_file('front.json').name}, front.png, front.html")
+    for label, name in others.items():
+        say(f"The front of {label}: {out}/{name}, {prompts_file(name).name}")
     return 0
 
 
@@ -123,16 +129,16 @@ def figures(fronts: "dict[str, ParetoFront]") -> str:
     ]
     width = max(len("reference policy"), *map(len, fronts))
     found = {label: _with_intervals(label, front, place) for label, front in fronts.items()}
-    for label, front in fronts.items():
-        lines.append(f"  {label:<{width}}  {front.hypervolume(place).value:.4f}{found[label]['hypervolume']}")
+    for label in fronts:
+        lines.append(f"  {label:<{width}}  {found[label]['hypervolume']}")
     if first.reference_policy is not None:
         alone = ParetoFront(first.objectives, (first.reference_policy,))
         lines.append(f"  {'reference policy':<{width}}  {alone.hypervolume(place).value:.4f}")
     for label, front in fronts.items():
         head = f"{label}: " if len(fronts) > 1 else ""
         lines.append(
-            f"{head}EUM {front.eum():.4f}{found[label]['eum']} (best of the set), MIP {front.mip():.4f}{found[label]['mip']} (the policy asked for), "
-            f"difference {front.controllability_gap():.4f}"
+            f"{head}EUM {found[label]['eum']} (best of the set), MIP {found[label]['mip']} (the policy asked for), "
+            f"difference {found[label]['controllability_gap']}"
         )
         followed = ", ".join(f"{name} {value:.2f}" for name, value in front.steering().items())
         lines.append(f"{head}steering (Spearman of weight and reward): {followed}")
@@ -143,28 +149,21 @@ def figures(fronts: "dict[str, ParetoFront]") -> str:
 
 
 def _with_intervals(label: str, front: "ParetoFront", place: Any) -> dict[str, Any]:
-    """By figure, its interval as it stands behind the number, empty where there is none; and under `notes` why."""
-    from frontier.compare import compare_fronts
+    """By figure, its value with the interval where there is one; and under `notes` what to know of them."""
+    from frontier.compare import compare_fronts, usual_resamples
 
-    # Of many objectives each hypervolume takes long, and two digits of an interval are enough here.
-    resamples = 1000 if len(front.objectives) <= 3 else 400
+    resamples = min(1000, usual_resamples({label: front}))
     found = compare_fronts({label: front}, reference_point=place, resamples=resamples)
-    texts: dict[str, Any] = {"hypervolume": "", "eum": "", "mip": "", "notes": []}
+    # Value and interval of one computation: over each weight once, though a file may ask for it twice.
+    texts: dict[str, Any] = {name: f"{found[name].values[label]:.4f}" for name in FIGURES}
+    notes = list(found.notes)
     for name in ("hypervolume", "eum", "mip"):
         estimate = found[name].estimates.get(label)
         if estimate is not None:
-            texts[name] = f" [{estimate.low:.4f}, {estimate.high:.4f}]"
-    known = any(texts[name] for name in ("hypervolume", "eum", "mip"))
-    # The best of noisy means is too high on average, so the figure may lie above its own interval.
-    texts["notes"] = [
-        *found.notes,
-        *(
-            ["[low, high]: 95 % interval over prompts, free of what the best of noisy means is too high by"]
-            if known
-            else []
-        ),
-    ]
-    return texts
+            texts[name] += f" [{estimate.low:.4f}, {estimate.high:.4f}]"
+            # The best of noisy means is too high on average, so the figure may lie above its own interval.
+            notes.append("[low, high]: 95 % interval over prompts, free of what the best of noisy means is too high by")
+    return texts | {"notes": list(dict.fromkeys(notes))}
 
 
 def _check(options: FrontOptions) -> None:
@@ -268,7 +267,8 @@ def _reordered(
     )
 
 
-def _write(out: Path, fronts: "dict[str, ParetoFront]", bundle: Path, manifest: "Manifest") -> None:
+def _write(out: Path, fronts: "dict[str, ParetoFront]", bundle: Path, manifest: "Manifest") -> dict[str, str]:
+    """Write everything; the names of the other fronts' files, by label."""
     from frontier.atomic import write_text
     from frontier.plot import front_page, plot_front
     from moalign.model_card import model_card
@@ -276,10 +276,24 @@ def _write(out: Path, fronts: "dict[str, ParetoFront]", bundle: Path, manifest: 
     (own, front), *others = fronts.items()
     drawn: Any = fronts if others else front
     front.save(out / "front.json")
+    names = _file_names([label for label, _ in others])
     for label, other in others:
-        other.save(out / f"front-{Path(label).name}.json")
+        other.save(out / names[label])
     title = f"Pareto front of {own}"
     plot_front(drawn, out / "front.png", title=title)
     front_page(drawn, out / "front.html", title=title)
     if out.resolve() == bundle.resolve():
         write_text(out / "README.md", model_card(manifest, front))
+    return names
+
+
+def _file_names(labels: Sequence[str]) -> dict[str, str]:
+    """A file for each label: named for its folder, and numbered from the second of a name on."""
+    found: dict[str, str] = {}
+    for label in labels:
+        name = Path(label).resolve().name
+        tries = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+        # Some file systems take Front and front for one.
+        taken = {other.lower() for other in found.values()}
+        found[label] = next(file for each in tries if (file := f"front-{each}.json").lower() not in taken)
+    return found

@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
             "say what to pick by: --maximize OBJECTIVE (with --min and --max), --aspire helpful=0.8,brief=0.5, --knee, --compromise, or "
             "--pseudo-weights helpful=0.7,brief=0.3"
         )
-    front = measured_front(options.bundle, options.front)
+    front = measured_front(options.bundle, options.front, samples=False)
     from frontier.choose import pick
 
     selection = pick(

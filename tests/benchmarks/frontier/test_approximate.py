@@ -31,3 +31,9 @@ def test_a_bound_that_lies_is_found_out(tmp_path, monkeypatch):
     monkeypatch.setattr(approximate, "approximate_hypervolume", shifted)
     (row,) = approximate.rows(Context(tmp_path, quick=True))
     assert row.holds is False
+
+
+def test_the_front_is_drawn_from_other_numbers_than_the_samples():
+    points, _ = approximate._problem("cloud", 5, 4, 3)
+    same = np.random.default_rng(3).random((5, 4))
+    assert not np.isin(points, same).any()

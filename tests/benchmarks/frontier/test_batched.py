@@ -10,3 +10,4 @@ def test_a_quick_run_compares_with_a_loop(tmp_path):
     assert [row.id for row in rows] == ["hv.batched.2.speedup", "hv.batched.3.speedup", *on_gpu]
     assert [row.bar for row in rows[:2]] == [">= 5", ">= 2"]
     assert all(row.value > 0 for row in rows)
+    assert all("(interval: quartiles over rounds)" in row.what for row in rows)

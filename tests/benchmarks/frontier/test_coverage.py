@@ -6,14 +6,19 @@ from scipy.stats import binomtest
 
 from benchmarks.frontier.coverage import (
     CERTIFICATES,
+    COMPARISONS,
     KNOWN,
     ORACLE,
     _coverage,
     _false_pass,
+    _false_verdict,
+    _just_below,
     _known,
     _lattice,
+    _lifted,
     cover,
     false_passes,
+    false_verdicts,
     standardised,
     wilson,
 )
@@ -77,3 +82,49 @@ def test_a_clear_case_of_false_passes():
     found = false_passes("rare failures", 30, 1, trials=50, seed=0)
     assert found["passed"] == 0
     assert found["trials"] == 50
+
+
+def test_the_worst_rule_of_the_worst_case_decides_all_of_the_row():
+    figures = ({"passed": 30, "t": 50, "holm": 20, "trials": 1000}, {"passed": 3, "t": 4, "holm": 8, "trials": 100})
+    results = [Result(Job(false_passes, CERTIFICATES[i], 1.0), f) for i, f in zip((0, 16), figures, strict=True)]
+    row = _false_pass(results)
+    assert row.value == 0.08
+    assert row.interval == list(wilson(8, 100))
+    case = CERTIFICATES[16]
+    assert row.what.startswith("share of 100 trials")
+    assert f"{case['rewards']} rewards, {case['prompts']} prompts, best of {case['among']}, Holm" in row.what
+
+
+def test_holm_is_not_the_union_bound_again():
+    """With half of the points lifted Holm tests the others at a larger share of delta, so its count may differ."""
+    found = false_passes("negative exponential", 30, 21, trials=100, seed=3)
+    assert found["holm"] != found["passed"]
+    alone = false_passes("negative exponential", 30, 1, trials=100, seed=3)
+    assert alone["holm"] == alone["passed"]
+
+
+@pytest.mark.parametrize("rewards", ["normal", "beta", "rare failures"])
+def test_lifted_points_are_good(rewards):
+    table, minimum = _just_below(rewards, np.random.default_rng(0), 1, 100_000, shared=False)
+    assert table.mean() == pytest.approx(minimum, abs=0.02)
+    assert _lifted(rewards, table).mean() > minimum + 0.03
+    if rewards != "normal":
+        assert 0 <= _lifted(rewards, table).min() <= _lifted(rewards, table).max() <= 1
+
+
+def test_false_verdicts_take_the_worst_case():
+    results = [
+        Result(Job(false_verdicts, COMPARISONS[i], 1.0), {"wrong": w, "trials": 1000}) for i, w in ((0, 8), (1, 70))
+    ]
+    row = _false_verdict(results)
+    assert (row.id, row.value, row.holds) == ("compare.false_verdict", 0.07, False)
+    assert row.bar == "<= 0.0638"  # 0.05 + 2 sqrt(0.05 0.95 / 1000)
+    assert "0.98 right, 60 prompts" in row.what
+    assert _false_verdict(results[:1]).holds
+    assert _false_verdict([Result(Job(false_verdicts, COMPARISONS[0], 1.0), error="boom")]).holds is False
+
+
+def test_false_verdicts_are_counted():
+    found = false_verdicts(right=0.97, prompts=30, trials=20, seed=0)
+    assert found["trials"] == 20
+    assert found["wrong"] <= 3

@@ -49,3 +49,15 @@ def test_contenders_run_in_turn_and_a_hopeless_peer_once(monkeypatch):
     assert [name for name, _ in calls[6:10]] == ["own", "own", "peer", "peer"]
     # When one round takes longer than the budget, two have to do, and the first counts.
     assert in_turn(contenders, items=2, budget=5.0, own="own").rounds() == 2
+
+
+def test_without_a_peer_that_ends_a_row_says_so(monkeypatch):
+    monkeypatch.setattr(exact.importlib.util, "find_spec", lambda name: None)
+    row = exact._row("hv", 200, 8, 0.01)
+    assert (row.value, row.bar, row.holds) == (None, None, None)
+    assert "left out: moocore takes too long and no other peer is installed" in row.what
+    assert exact._peers("hv", 100, 8) == exact._peers("nd", 10_000, 6) == ["moocore"]
+
+
+def test_the_interval_is_said_to_be_over_rounds():
+    assert "(interval: quartiles over rounds)" in exact._row("nd", 100, 2, 0.01).what

@@ -185,3 +185,20 @@ def test_refuses(parabola, weights, message):
 def test_a_front_without_weights_is_refused():
     with pytest.raises(InputError, match="nothing to interpolate between"):
         Interpolator(ParetoFront(("helpful",), (FrontPoint((1.0,), (0.1,), 4),)))
+
+
+def test_two_spellings_of_a_third_are_one_point_to_leave_out():
+    weights = [(1, 0), (0.666667, 0.333333), (0.5, 0.5), (0.333333, 0.666667), (0, 1), (2 / 3, 1 / 3), (1 / 3, 2 / 3)]
+    w = np.array(weights)
+    rewards = np.column_stack([w[:, 0], 1 - w[:, 0] ** 2]) + 0.02 * np.random.default_rng(3).normal(size=(7, 2))
+    ask = Interpolator(steered(weights, rewards))
+    assert len(ask.left_out) == 5
+    assert max(ask((0.6, 0.4)).interpolation_error) < 0.05
+    # Both are averaged before they are left out: as if they had been measured at one place.
+    merged = np.vstack(
+        [rewards[0], (rewards[1] + rewards[5]) / 2, rewards[2], (rewards[3] + rewards[6]) / 2, rewards[4]]
+    )
+    alone = Interpolator(steered(weights[:5], merged))
+    assert ask((0.6, 0.4)).interpolation_error == pytest.approx(alone((0.6, 0.4)).interpolation_error, rel=1e-3)
+    # What is interpolated keeps both.
+    assert ask((2 / 3, 1 / 3)).neighbours == (5,)

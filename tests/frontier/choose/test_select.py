@@ -210,3 +210,27 @@ def test_knee_ignores_dominated_points():
 def test_refuses(front, asked, message):
     with pytest.raises(InputError, match=message):
         pick(front, **asked)
+
+
+# ---- rounding
+
+
+def test_a_range_that_is_rounding_decides_nothing():
+    noise = 0.1 + 0.2
+    front = front_of([(1.0, noise), (5.0, 0.3)])
+    for way in (
+        {"compromise": True},
+        {"knee": True},
+        {"pseudo_weights": {"helpful": 0.4, "safe": 0.6}},
+        {"aspire": {"helpful": 5, "safe": 0.31}},
+        {"minimum": {"helpful": 5.5, "safe": 0.35}},
+    ):
+        assert pick(front, **way).index == 1, way
+    assert "is the best on everything that counts" in pick(front, compromise=True).reason
+
+
+@pytest.mark.parametrize(("confidence", "said"), [(0.995, "99.5%"), (0.975, "97.5%"), (0.9, "90%"), (0.999, "99.9%")])
+def test_the_confidence_is_said_as_it_was_given(confidence, said):
+    front = front_of([(1.0, 2.0)], n=1000)
+    assert f"with {said} confidence" in pick(front, minimum={"safe": 1.0}, confidence=confidence).reason
+    assert f"({said} bound" in pick(front, minimum={"safe": 3.0}, confidence=confidence).reason

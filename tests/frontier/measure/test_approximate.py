@@ -110,12 +110,32 @@ def test_counts_the_boxes_around_a_sample(block):
         ({"relative_error": 1.0}, "relative_error must lie between 0 and 1"),
         ({"confidence": 1.0}, "confidence must lie between 0 and 1"),
         ({"confidence": float("nan")}, "confidence must lie between 0 and 1"),
-        ({"max_samples": 10}, "max_samples must be at least 2048, found 10"),
+        ({"max_samples": 10}, "max_samples must be a whole number of at least 2048, found 10"),
+        ({"max_samples": 1e5}, "max_samples must be a whole number of at least 2048, found 100000.0"),
     ],
 )
 def test_refuses_settings(settings, message):
     with pytest.raises(InputError, match=message):
         approximate_hypervolume([[1, 2]], [0, 0], **settings)
+
+
+def test_a_count_may_be_of_any_integer_type():
+    assert approximate_hypervolume([[1, 2], [2, 1]], [0, 0], max_samples=np.int64(4096)).value > 0
+
+
+@pytest.mark.parametrize(("scale", "how"), [(1e30, "large"), (1e-30, "small")])
+def test_refuses_what_no_float_holds(scale, how):
+    points = np.random.default_rng(0).random((20, 12)) * scale
+    with pytest.raises(InputError, match=f"the volume is too {how} for a float: divide the objectives by their scales"):
+        approximate_hypervolume(points, np.zeros(12))
+
+
+def test_a_sum_of_volumes_that_no_float_holds():
+    # Each of e^699: 20 together are above e^700, and above no float.
+    points = np.full((20, 2), np.exp(349.5)) * np.exp(np.linspace(-1, 1, 20)[:, None] * [1, -1])
+    assert approximate_hypervolume(points[:1], [0, 0]).value == pytest.approx(np.exp(699), rel=1e-9)
+    with pytest.raises(InputError, match="too large"):
+        approximate_hypervolume(points, [0, 0])
 
 
 def test_refuses_points():

@@ -195,3 +195,36 @@ def test_refuses_what_is_not_finite_and_names_it(bad, grad):
 def test_large_values_are_finite():
     points = torch.full((2, 3, 2), 1e308, dtype=torch.float64)
     assert hypervolume_batch(points, [1e308, 1e308]).tolist() == [0.0, 0.0]  # their sum is not
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision(m, grad, kind):
+    points = (torch.rand(3, 5, m, generator=torch.manual_seed(0)) + 0.1).to(kind)
+    expected = one_by_one(points.double(), np.zeros(m))
+    tensor = points.clone().requires_grad_(grad)
+    got = hypervolume_batch(tensor, torch.zeros(m, dtype=kind))
+    assert got.dtype == kind
+    assert got.detach().double().numpy() == pytest.approx(expected, rel=2**-8)  # one rounding, at the end
+    if grad:
+        got.sum().backward()
+        assert tensor.grad.dtype == kind
+
+
+def test_masks_of_lists_and_numpy():
+    points = torch.tensor([[[1.0, 3.0], [2.0, 2.0]]])
+    mask = [[True, False]]
+    for given_mask in (mask, np.array(mask), np.broadcast_to(np.array(mask), (1, 2)), torch.tensor(mask)):
+        assert hypervolume_batch(points, [0, 0], given_mask).tolist() == [3.0]
+    for bad in ([["a", "b"]], [[True], [True, False]], [[1, 0]]):
+        with pytest.raises(InputError, match="the mask must hold one boolean a point"):
+            hypervolume_batch(points, [0, 0], bad)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_front_of_which_nothing_exists_has_0_exactly(m, grad):
+    points = torch.full((2, 3, m), 5.0, requires_grad=grad)
+    place = [-1e6 - 0.03] * m  # rounded to float32 it is another
+    assert hypervolume_batch(points, place, torch.zeros(2, 3, dtype=torch.bool)).tolist() == [0.0, 0.0]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from frontier import InputError, hypervolume
+from frontier.measure import contributions
 from frontier.measure.contributions import hypervolume_contributions
 
 
@@ -108,3 +109,31 @@ def test_refuses():
         hypervolume_contributions([[1, 2], [np.nan, 3]], [0, 0])
     with pytest.raises(InputError, match="must have 3 columns, found 2"):
         hypervolume_contributions([[1, 2]], [0, 0, 0])
+
+
+@pytest.mark.parametrize(("scale", "how"), [(1e30, "large"), (1e-30, "small")])
+def test_refuses_what_no_float_holds(scale, how):
+    with pytest.raises(InputError, match=f"the volume is too {how} for a float"):
+        hypervolume_contributions(np.random.default_rng(0).random((20, 12)) * scale, np.zeros(12))
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_one_shadow_a_point(m):
+    front = np.abs(np.random.default_rng(m).normal(size=(25, m)))
+    front /= np.linalg.norm(front, axis=1, keepdims=True)
+    points = np.concatenate([front, front - 0.01])
+    assert hypervolume_contributions(points, np.full(m, -0.5)) == pytest.approx(
+        left_out(points, np.full(m, -0.5)), rel=1e-6, abs=1e-12
+    )
+
+
+def test_shadows_cost_a_look_at_the_neighbours(monkeypatch):
+    # 100 points with a shadow each in 2 objectives: two neighbours and one shadow are all that each is held against.
+    seen, real = [], contributions._exclusive
+    monkeypatch.setattr(contributions, "_exclusive", lambda own, others: seen.append(len(others)) or real(own, others))
+    angle = np.linspace(0.01, 1.5, 100)
+    front = np.column_stack([np.cos(angle), np.sin(angle)])
+    got = hypervolume_contributions(np.concatenate([front, front - 1e-6]), [-1, -1])
+    assert max(seen) == 3
+    assert (got[:100] > 0).all()
+    assert not got[100:].any()

@@ -220,3 +220,31 @@ def test_ranks_of_nothing():
     assert non_dominated_sort([]).tolist() == []
     with pytest.raises(InputError, match="row 0 of the points is not finite"):
         non_dominated_sort([[np.nan, 1]])
+
+
+# ---- what is no plain array
+
+
+def test_torch_tensors_of_any_kind():
+    torch = pytest.importorskip("torch")
+    for kind in (torch.bfloat16, torch.float16, torch.float32, torch.int64):
+        assert as_points(torch.tensor([[1, 2]]).to(kind)).tolist() == [[1.0, 2.0]]
+    tracked = torch.ones(2, 2, requires_grad=True)
+    for points in (tracked, [tracked[0], tracked[1]]):
+        assert as_points(points).tolist() == [[1.0, 1.0]] * 2
+    assert dominates(tracked[0], torch.zeros(2, dtype=torch.bfloat16))
+
+
+def test_what_is_masked_is_not_known():
+    masked = np.ma.masked_array([[1, 3], [9, 9]], mask=[[0, 0], [1, 1]])
+    for points in (masked, list(masked)):
+        with pytest.raises(InputError, match="row 1 of the points is not finite"):
+            as_points(points)
+    with pytest.raises(InputError, match="vector q is not finite"):
+        dominates([1, 1], masked[1])
+    assert as_points(masked[:1]).tolist() == [[1.0, 3.0]]
+
+
+def test_refuses_integers_beyond_floats():
+    with pytest.raises(InputError, match="the points must form a table of numbers"):
+        as_points([[10**400, 1]])

@@ -240,9 +240,32 @@ def test_refuses_no_points_for_a_reference_point():
         ([[1, 2], [math.nan, 3]], [0, 0], "row 1 of the points"),
         ([[1, 2]], [0, math.nan], "reference point is not finite"),
         ([[1, 2]], [0, 0, 0], "must have 3 columns, found 2"),
-        ([[1, 2]], 0.0, "table"),
+        ([[1, 2]], 0.0, "list of numbers"),
     ],
 )
 def test_refuses(points, place, message):
     with pytest.raises(InputError, match=message):
         hypervolume(points, place)
+
+
+# ---- rounding and the ends of the floats
+
+
+def test_a_range_that_is_rounding_is_none():
+    noise = 0.1 + 0.2
+    assert noise != 0.3
+    place = reference_point([[0, 0.3], [10, noise]])
+    assert place == pytest.approx([-1.0, 0.2])
+    assert hypervolume([[0, 0.3], [10, noise]], place) == pytest.approx(11 * 0.1)
+    # A range of 1e-9 is one.
+    assert reference_point([[0.3], [0.3 + 1e-9]])[0] == pytest.approx(0.3 - 1e-10, abs=1e-12)
+
+
+def test_a_volume_that_no_float_holds_is_refused():
+    points = np.random.default_rng(0).random((20, 12)) * 1e30
+    for rows in (points, points[:5], [[1e200, 1e200]]):
+        with pytest.raises(
+            InputError, match="the volume is too large for a float: divide the objectives by their scales"
+        ):
+            hypervolume(rows, np.zeros(np.shape(rows)[1]))
+    assert hypervolume([[1e150, 1e150]], [0, 0]) == pytest.approx(1e300)

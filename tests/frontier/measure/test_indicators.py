@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from frontier import InputError, controllability_gap, eum, mip
+from frontier.measure import indicators
 
 WEIGHTS = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
 POINTS = np.array([[2.0, 0.0], [1.2, 1.2], [0.0, 1.0]])
@@ -72,3 +73,12 @@ def test_refuses_empty_and_not_finite(measure):
         measure(POINTS, [[1, 0], [math.nan, 0], [1, 0]])
     with pytest.raises(InputError, match="2 columns, found 3"):
         measure(np.zeros((3, 3)), WEIGHTS)
+
+
+def test_gap_of_many_users_is_taken_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    rewards, weights = rng.normal(size=(50, 3)), rng.dirichlet(np.ones(3), 50)
+    expected = np.mean([(rewards @ w).max() - rewards[i] @ w for i, w in enumerate(weights)])
+    for users in (1, 7, 50, 1000):
+        monkeypatch.setattr(indicators, "USERS_AT_ONCE", users)
+        assert controllability_gap(rewards, weights) == pytest.approx(expected)

@@ -39,3 +39,7 @@ def test_refuses(k, partitions):
 def test_refuses_more_than_fits():
     with pytest.raises(InputError, match="take fewer partitions"):
         weight_lattice(10, 50)
+
+
+def test_integers_of_numpy():
+    assert weight_lattice(np.int64(3), np.int32(2)).tolist() == weight_lattice(3, 2).tolist()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from frontier import InputError
-from frontier.measure.rows import filled, non_negative, on_simplex, paired
+from frontier.measure.rows import filled, non_negative, on_simplex, paired, spans, whole_number
 
 
 def test_passes_what_is_fine():
@@ -33,3 +33,24 @@ def test_weights_with_six_decimals_are_on_the_simplex():
 def test_refuses(check, rows, message):
     with pytest.raises(InputError, match=message):
         check(rows)
+
+
+def test_a_range_is_more_than_rounding():
+    assert spans(np.array([[1, 0.1 + 0.2, 1e9], [5, 0.3, 1e9 + 1e-2]])).tolist() == [
+        4.0,
+        0.0,
+        pytest.approx(1e-2, rel=1e-4),
+    ]
+    assert spans(np.zeros((2, 1))).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers_of_any_type(value):
+    found = whole_number(value, "n", 1)
+    assert (found, type(found)) == (3, int)
+
+
+@pytest.mark.parametrize("value", [0, True, np.True_, 3.0, "3", None, np.array([1, 2])])
+def test_refuses_what_is_no_count(value):
+    with pytest.raises(InputError, match="n must be a whole number of at least 1, found"):
+        whole_number(value, "n", 1)

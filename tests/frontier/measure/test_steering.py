@@ -189,3 +189,31 @@ def test_refuses(measure):
         measure(WEIGHTS, [[1, 0], [math.nan, 0], [0, 1]])
     with pytest.raises(InputError, match="2 columns, found 3"):
         measure(WEIGHTS, np.zeros((3, 3)))
+
+
+# ---- weights and rewards that differ by rounding
+
+
+def test_weights_equal_up_to_rounding_say_nothing():
+    weights = [[0.3, 0.7], [1 - 0.7, 0.7]]
+    assert weights[0][0] != weights[1][0]
+    assert np.isnan(monotonicity(weights, [[1, 0], [0, 0]])).all()
+    assert np.isnan(steering(weights, [[1, 0], [0, 1]])).all()
+    # Two sweeps, the one with w, the other with 1 - (1 - w): as if both had had the same weights.
+    w = np.arange(11) / 10
+    twice, rewards = np.concatenate([w, 1 - (1 - w)]), np.concatenate([w, w[::-1] / 2])
+    both, rounded = [np.column_stack([x, 1 - x]) for x in (twice, np.round(twice, 9))]
+    rewards = np.column_stack([rewards, rewards])
+    np.testing.assert_array_equal(steering(both, rewards), steering(rounded, rewards))
+    np.testing.assert_array_equal(monotonicity(both, rewards), monotonicity(rounded, rewards))
+
+
+def test_lines_of_weights_with_six_decimals():
+    weights = [[0.333333, 0.333333, 0.333334], [0.6, 0.2, 0.2]]
+    assert monotonicity(weights, [[0, 1, 1], [1, 0, 0]], lines=True)[0] == 1.0
+
+
+def test_rewards_equal_up_to_rounding_never_answer():
+    noisy, plain = ([[3, b], [2, 0.3], [1, 0.3]] for b in (0.1 + 0.2, 0.3))
+    assert trade_off_correlation(WEIGHTS, noisy) == pytest.approx(trade_off_correlation(WEIGHTS, plain))
+    assert math.isnan(steering(WEIGHTS, noisy)[1])

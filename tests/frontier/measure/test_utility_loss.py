@@ -93,3 +93,23 @@ def test_refuses():
             mul([[math.nan, 1]], front, weights)
     with pytest.raises(InputError, match="row 0 of the weights must be at least 0"):
         mul(front, front, [[-1.0, 2.0]])
+
+
+def test_weights_that_sum_to_more_lose_more():
+    assert mul([[0, 0]], [[1, 1]], [[5, 5]]) == 10.0
+    assert mul([[0, 0]], [[1, 1]]) == pytest.approx(1.0)
+
+
+def test_the_bounds_take_no_table_of_all_pairs():
+    import tracemalloc
+
+    points = np.random.default_rng(0).normal(size=(1_000, 4))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points = abs(points)
+    tracemalloc.start()
+    assert mul(points, points - 2.0, [[0.25] * 4]) < 0
+    loss = largest_loss(points, points[:800] - 2.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert loss.value < 0
+    assert peak < 16e6  # [800, 1000, 4] alone are 26 MB

@@ -68,3 +68,10 @@ def test_refuses(make_front, tmp_path):
         with pytest.raises(InputError, match=message):
             comparison_page(front, other, tmp_path / "c.html", labels=labels)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_are_no_texts(make_front, tmp_path):
+    path = comparison_page(make_front(2), make_front(2), tmp_path / "c.html", labels=(1, "\ud800"))
+    assert "1 is better for 0 % of the weights" in path.read_text("utf8")
+    with pytest.raises(InputError, match="two that differ"):
+        comparison_page(make_front(2), make_front(2), tmp_path / "c.html", labels=(1, "1"))

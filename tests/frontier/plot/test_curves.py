@@ -50,6 +50,16 @@ def test_rewards_per_prompt_give_the_error_of_the_average():
     assert steering_curve(unpaired, 0, 0).high[0] > curve.high[0] + 0.1
 
 
+def test_the_interval_rests_on_the_prompts_that_are_known():
+    rewards = np.random.default_rng(0).normal(size=(1, 30, 2))
+    rewards[:, 4:, 0] = np.nan
+    kept = PromptRewards(("a", "b"), rewards, tuple(f"p{i}" for i in range(30)))
+    front = ParetoFront.of_prompt_rewards(kept, preferences=[{"weights": {"a": 0.5, "b": 0.5}}])
+    curve = steering_curve(front, 0, 0)
+    error = rewards[0, :4, 0].std(ddof=1) / 2
+    assert curve.high[0] - curve.means[0] == pytest.approx(t.ppf(0.975, 3) * error)
+
+
 def test_many_weights_are_put_into_bins():
     weights = np.linspace(0, 1, 33)
     front = ParetoFront(("a", "b"), tuple(point((w, 1 - w), (w, 1 - w)) for w in weights))

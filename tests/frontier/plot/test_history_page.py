@@ -54,3 +54,9 @@ def test_refuses(tmp_path, history, message):
 def test_refuses_nothing(tmp_path):
     with pytest.raises(InputError, match="no history to draw"):
         history_page({}, tmp_path / "h.html")
+
+
+def test_labels_that_are_no_texts(tmp_path):
+    text = history_page({1: ([0, 1], [0.1, 0.2]), "\ud800": ([0], [0.1])}, tmp_path / "h.html").read_text("utf8")
+    assert '<td class="name wider">1</td>' in text
+    assert '<td class="name wider">\ufffd</td>' in text

@@ -127,3 +127,11 @@ def test_a_slider_for_two_objectives_and_one_each_for_more(make_front, read_page
         page, _ = read_page(make_front(k, 2))
         assert page.tags.count("input") == sliders
         assert page.tags.count("label") == sliders
+
+
+def test_texts_that_utf8_can_not_hold(make_front, tmp_path):
+    fronts = {"\ud800": make_front(2), 1: make_front(2)}
+    path = front_page(fronts, tmp_path / "f.html", ["\udfff cut", *[None] * 5], title="\ud83d", picks={"\ud800": 0})
+    text = path.read_text(encoding="utf8")
+    assert "\ufffd cut" in text
+    assert "<h1>\ufffd</h1>" in text

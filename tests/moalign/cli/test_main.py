@@ -26,7 +26,7 @@ def test_help_is_fast_and_imports_nothing_heavy():
         assert f"  {verb}" in out
 
 
-@pytest.mark.parametrize("verb", ["pick", "compare", "choose", "front", "generate", "export", "env"])
+@pytest.mark.parametrize("verb", ["pick", "compare", "choose", "merge", "front", "generate", "export", "env"])
 def test_the_help_of_our_own_verbs_imports_nothing_heavy(verb):
     out = run_python(
         f"import sys; from moalign.cli import main; main(['{verb}', '--help']); "

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from frontier.errors import InputError
-from moalign.cli.output_folder import check_unused, check_writable, nothing_left_of_refused_input
+from moalign.cli.output_folder import check_unused, check_writable, clear_results, nothing_left_of_refused_input
 
 
 def test_a_new_folder_is_fine_and_not_made_yet(tmp_path):
@@ -30,6 +30,15 @@ def test_no_right_to_write(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="no right to write"):
         check_writable(tmp_path / "run")
+
+
+def test_fronts_of_an_earlier_run_go(tmp_path):
+    old = ["front.json", "front.prompts.safetensors", "front-other.json", "front-other.prompts.safetensors"]
+    mine = ["frontier.json", "front-page.txt", "notes.md"]
+    for name in (*old, *mine):
+        (tmp_path / name).write_text("")
+    clear_results(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(mine)
 
 
 def guarded(folder, files, error):

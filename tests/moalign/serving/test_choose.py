@@ -1,4 +1,5 @@
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -6,7 +7,10 @@ import pytest
 
 from frontier.errors import InputError
 from frontier.front import FrontPoint, ParetoFront
-from moalign.serving.choose import front_of
+from frontier.prompt_rewards import PromptRewards
+from moalign.serving.choose import choose, front_of
+from moalign.serving.errors import ApiError
+from moalign.serving.schemas import ChooseBody
 
 
 def make_front(shift=0.0):
@@ -127,7 +131,20 @@ def test_wrong_requests(choosing):
         (lambda s: s["elicitation"].update(schema="x"), "must have schema 'frontier.Elicitation'"),
         (lambda s: s["elicitation"]["candidates"][0].__setitem__(0, 5.0), "about another front"),
         (lambda s: s["elicitation"]["candidates"].__setitem__(0, "x"), "candidates must be rows of numbers"),
-        (lambda s: s["elicitation"]["settings"].update(samples=2**15), "at most 8192 samples"),
+        (
+            lambda s: s["elicitation"]["settings"].update(samples=2**15),
+            "samples is not for the client to set: found 32768",
+        ),
+        (lambda s: s["elicitation"]["settings"].update(samples=256), "samples is not for the client to set: found 256"),
+        (lambda s: s["elicitation"]["settings"].update(criterion="eubo"), "criterion is not for the client to set"),
+        (lambda s: s["elicitation"]["settings"].update(criterion=[]), "unknown criterion"),
+        (lambda s: s["elicitation"]["settings"].update(regret=None), "regret must be a number"),
+        (
+            lambda s: s["elicitation"]["answers"].update(rationality=1e4),
+            "the model of the answers is not for the client",
+        ),
+        (lambda s: s["elicitation"]["answers"].update(tie=10**400), "tie must be a number"),
+        (lambda s: s["elicitation"]["candidates"][0].__setitem__(0, 10**400), "candidates must be rows of numbers"),
         (lambda s: s["elicitation"]["settings"].update(max_questions=200), "50 questions are allowed"),
         (lambda s: s["elicitation"]["settings"].update(samples=1e9), "samples must be a whole number"),
         (lambda s: s["elicitation"]["answers"].update(lapse="x"), "lapse must be a number"),
@@ -151,6 +168,56 @@ def test_the_front_of_a_bundle(tmp_path):
     assert front_of(tmp_path) is None
     make_front().save(tmp_path / "front.json")
     assert front_of(tmp_path).objectives == ("helpful", "brief")
+    samples = PromptRewards(("helpful", "brief"), [[[0, 1], [1, 2]], [[2, 0], [3, 0]]], ("x", "y"))
+    ParetoFront.of_prompt_rewards(samples).save(tmp_path / "front.json")
+    (tmp_path / "front.prompts.safetensors").unlink()  # no question needs them
+    assert front_of(tmp_path).rewards.tolist() == [[0.5, 1.5], [2.5, 0]]
     (tmp_path / "front.json").write_text("{")
     with pytest.raises(InputError, match="not a readable front"):
         front_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        ([(1.0, 2.0)], "at least 2 candidates, found 1"),
+        ([(float(i),) * 2 for i in range(600)], "it has 600 points"),
+        ([(float(i), -float(i)) for i in range(257)], "it has 257 points with 2 objectives, allowed: 256 points"),
+    ],
+)
+def test_a_front_that_nobody_can_be_asked_about(rewards, message):
+    front = ParetoFront(("helpful", "brief"), tuple(FrontPoint(r, (0.1, 0.1), 8) for r in rewards))
+    for body in (ChooseBody(), ChooseBody(state={})):
+        with pytest.raises(ApiError, match=message) as found:
+            choose(front, body)
+        assert (found.value.status, found.value.code, found.value.param) == (409, "no_choice", None)
+
+
+def test_errors_do_not_send_back_what_a_client_sent(choosing):
+    state = post(choosing).json()["state"]
+    state["question"] = ["x" * 10_000]
+    response = post(choosing, state=state)
+    refused(response, 400, "state", "question must be two candidates or null")
+    assert len(response.json()["error"]["message"]) < 400
+
+
+def test_conversations_leave_the_threads_to_completions(choosing, monkeypatch):
+    """However many choose, one at a time is computed."""
+    from moalign.serving import api
+
+    running, most, lock = [0], [0], threading.Lock()
+
+    def slow(*arguments):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        try:
+            return choose(*arguments)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(api, "choose", slow)
+    with ThreadPoolExecutor(6) as pool:
+        codes = list(pool.map(lambda _: post(choosing).status_code, range(12)))
+    assert (codes, most) == ([200] * 12, [1])

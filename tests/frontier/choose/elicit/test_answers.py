@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontier.choose.elicit.answers import ANSWERS, AnswerModel, check_answer
+from frontier.choose.elicit.answers import ANSWERS, AnswerModel, check_answer, number
 from frontier.errors import InputError
 
 NO_SLIPS = AnswerModel(rationality=10.0, tie=0.1, lapse=0.0)
@@ -56,3 +56,22 @@ def test_unknown_answer():
     assert [check_answer(answer) for answer in ANSWERS] == list(ANSWERS)
     with pytest.raises(InputError, match="unknown answer 'cant tell': did you mean 'cant_tell'"):
         check_answer("cant tell")
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", True, 10**400, math.inf, math.nan])
+@pytest.mark.parametrize("name", ["rationality", "spread", "tie", "lapse"])
+def test_refuses_what_is_no_number(name, value):
+    with pytest.raises(InputError, match=f"{name} must be a number from"):
+        AnswerModel(**{name: value})
+
+
+def test_numbers_of_other_kinds_become_floats():
+    model = AnswerModel(rationality=np.int64(20), lapse=np.float32(0.25))
+    assert [type(v) for v in (model.rationality, model.lapse)] == [float, float]
+    assert (model.rationality, model.lapse) == (20.0, 0.25)
+
+
+def test_the_largest_may_be_left_out():
+    assert number("x", 1, 0, 1) == 1.0
+    with pytest.raises(InputError, match="x must be a number from 0 to below 1, found 1"):
+        number("x", 1, 0, 1, below=True)

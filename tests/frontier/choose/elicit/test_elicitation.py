@@ -256,3 +256,30 @@ def test_refuses_states(change, message):
         Elicitation.from_json(Elicitation(ARC).to_json() | change)
     with pytest.raises(InputError, match="not valid JSON"):
         Elicitation.from_json("{")
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", True, 10**400, math.inf, math.nan])
+def test_refuses_settings_of_another_kind(value):
+    document = Elicitation(ARC).to_json()
+    for part, names in (("settings", document["settings"]), ("answers", document["answers"])):
+        for name in names:
+            with pytest.raises(InputError, match=name):
+                Elicitation.from_json(document | {part: document[part] | {name: value}})
+    if value is not True:  # which NumPy takes for a 1
+        with pytest.raises(InputError, match="candidates must"):
+            Elicitation.from_json(document | {"candidates": [[1.0, value], [value, 2.0], [0.0, 0.0]]})
+    with pytest.raises(InputError):
+        Elicitation.from_json(document | {"history": [{"a": value, "b": 1, "answer": "a"}]})
+
+
+def test_any_number_stays_json():
+    talk = Elicitation(ARC, regret=np.float32(0.25), seed=np.int64(3))
+    assert json.loads(json.dumps(talk.to_json()))["settings"]["regret"] == 0.25
+
+
+def test_regret_is_a_share_of_the_range_of_what_may_be_chosen():
+    """A candidate far below all others, that nobody would choose, changes nothing."""
+    near, far = Elicitation(ARC), Elicitation(np.vstack([ARC, [-1000.0, -1000.0]]))
+    near.answer((0, 10), "a")
+    far.answer((0, 10), "a")
+    assert near.choice() == far.choice()

@@ -122,11 +122,45 @@ def test_refuses_to_ask_when_done():
         lambda: ExpectedImprovement(2, seed=-1),
         lambda: ExpectedImprovement(2, start=1),
         lambda: GapFilling(2).ask(0),
+        lambda: GapFilling(2.0),
+        lambda: GapFilling(np.array([2, 3])),
+        lambda: GapFilling(2, epsilon=None),
+        lambda: GapFilling(2, epsilon="0.1"),
+        lambda: GapFilling(2, epsilon=True),
+        lambda: GapFilling(2, confidence=None),
+        lambda: GapFilling(2, resolution="fine"),
+        lambda: LinearSupport(2, confidence=None),
+        lambda: ExpectedImprovement(2, start=4.0),
+        lambda: ExpectedImprovement(2, start=True),
+        lambda: ExpectedImprovement(2, start="4"),
+        lambda: ExpectedImprovement(2, candidates=True),
+        lambda: ExpectedImprovement(2, candidates=10.0),
+        lambda: ExpectedImprovement(2, candidates="10"),
     ],
 )
 def test_refuses_bad_settings(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_numbers_of_numpy_are_numbers_in_the_state():
+    counts = {"candidates": np.int32(10), "start": np.int64(4), "repeats": np.uint8(1), "seed": np.int64(3)}
+    explorer = ExpectedImprovement(np.int64(2), epsilon=np.float32(0.5), **counts)
+    assert len(explorer.candidates) == 11
+    twin = explorer_from_json(json.dumps(explorer.to_json()))
+    assert twin.to_json() == explorer.to_json()
+    np.testing.assert_array_equal(twin.ask(4), explorer.ask(4))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: GapFilling(2), lambda: LinearSupport(2), lambda: ExpectedImprovement(2, candidates=9)]
+)
+def test_equal_rewards_beyond_rounding_leave_nothing_to_gain(make):
+    explorer = make()
+    while not explorer.done:
+        asked = explorer.ask(3)
+        explorer.tell(asked, np.full_like(asked, 1e18))
+    assert explorer.bound().value == 0
 
 
 def test_refuses_other_states():

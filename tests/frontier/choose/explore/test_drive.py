@@ -93,6 +93,77 @@ def test_standard_errors_and_points_are_kept():
     assert np.isnan(front.points[3].standard_error[1])
 
 
+def test_one_unknown_error_leaves_the_others_known():
+    def points(weights):
+        return [FrontPoint(tuple(r), (0.1, 0.1 if i else float("nan")), 8) for i, r in enumerate(circle(weights))]
+
+    explorer = GapFilling(2, epsilon=0)
+    run(points, explorer, budget=2)
+    np.testing.assert_array_equal(explorer.measured.errors, [[0, 0], [0.1, 0.1]])
+
+
+def test_nothing_is_told_of_a_batch_with_a_row_of_another_length():
+    explorer = GapFilling(2, epsilon=0)
+    with pytest.raises(InputError, match="result 1 must have one reward for each of the 2 objectives, found 3"):
+        run(lambda w: [FrontPoint((1, 0), (0, 0), 8), FrontPoint((0, 1, 2), (0, 0, 0), 8)], explorer)
+    assert explorer.to_json()["told"] == []
+    with pytest.raises(InputError, match="as many standard errors as rewards, found 1 and 2"):
+        run(lambda w: (circle(w), [[0.1, 0.1]]), GapFilling(2, epsilon=0))
+
+
+def test_the_error_of_weights_that_were_told_twice_without_errors_is_not_known():
+    explorer = GapFilling(2, epsilon=0.5)
+    explorer.tell([[1, 0], [0, 1], [1, 0], [0, 1]], [[1, 0], [0, 1], [1.2, 0], [0, 1]], unasked=True)
+    front = run(Counted(), explorer, budget=4)
+    assert np.isnan(front.standard_errors).all()
+    np.testing.assert_allclose(front.rewards, [[1.1, 0], [0, 1]])
+    known = GapFilling(2, epsilon=0.5)
+    known.tell([[1, 0], [0, 1], [1, 0]], [[1, 0], [0, 1], [1.2, 0]], np.full((3, 2), 0.1), unasked=True)
+    np.testing.assert_allclose(run(Counted(), known, budget=3).standard_errors[0], 0.1 / np.sqrt(2))
+
+
+def test_what_waits_does_not_exceed_the_budget():
+    explorer, evaluate = ExpectedImprovement(2, candidates=20), Counted()
+    explorer.ask(5)
+    assert len(run(evaluate, explorer, budget=2, batch=5).points) == 2
+    assert [len(rows) for rows in evaluate.calls] == [2]
+
+
+def test_equal_measurements_of_one_weight_are_each_told(tmp_path):
+    def evaluate(weights):
+        return circle(weights), np.full_like(weights, 0.05)
+
+    def make():
+        return ExpectedImprovement(2, candidates=2, start=2, repeats=3, epsilon=0)
+
+    explorer = make()
+    run(evaluate, explorer, budget=3, batch=1)
+    whole = run(evaluate, make(), budget=9, batch=1, kept=tmp_path / "kept.jsonl")
+    assert whole.info["exploration"]["evaluations"] > len(whole.points)
+    restored, again = explorer_from_json(explorer.to_json()), Counted()
+    assert run(again, restored, budget=9, batch=1, kept=tmp_path / "kept.jsonl") == whole
+    assert again.calls == []  # all is in the file
+
+
+@pytest.mark.parametrize("content", ['{"important": 1}', "x", '{"schema": "frontier.exploration", "kind": "support"'])
+def test_a_file_of_something_else_is_not_overwritten(tmp_path, content):
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text(content)
+    with pytest.raises(InputError, match="something else than results of this exploration"):
+        run(Counted(), kept=kept)
+    assert kept.read_text() == content
+
+
+def test_a_torn_first_line_is_written_again(tmp_path):
+    kept = tmp_path / "kept.jsonl"
+    whole = run(Counted(), kept=kept)
+    text = kept.read_text()
+    for length in (0, 20, text.index("\n")):
+        kept.write_text(text[:length])
+        assert run(Counted(), kept=kept) == whole
+        assert kept.read_text() == text
+
+
 def test_soups_keep_their_coefficients(tmp_path):
     explorer = ExpectedImprovement(3, 2, candidates=4, epsilon=0)
     front = run(lambda w: np.column_stack([w[:, 0], w[:, 1]]), explorer)
@@ -118,3 +189,7 @@ def test_refusals(tmp_path):
     kept.write_text("\n".join([lines[0], json.dumps({"weights": [[1, 0]]}), *lines[2:]]) + "\n")
     with pytest.raises(InputError, match="line 2: not a result"):
         run(circle, kept=kept)
+    for points in ([], [{"rewards": [1, 0, 0], "standard_error": [0, 0, 0], "n_prompts": 1}]):
+        kept.write_text("\n".join([lines[0], json.dumps({"weights": [[1, 0]], "points": points})]) + "\n")
+        with pytest.raises(InputError, match="line 2: not a result"):
+            run(circle, kept=kept)

@@ -89,7 +89,42 @@ def test_offset_and_scale_of_the_rewards_move_the_bound_only_by_scale():
         explorer.tell([[1, 0], [0, 1]], moved, unasked=True)
         bounds.append(explorer.bound().value)
     assert bounds[1] == pytest.approx(1000 * bounds[0])
-    assert bounds[2] >= 0
+    # (-46, 70) and (-50, 72): the corner is where it was, and (-46, 72) still possible there.
+    assert bounds[2] == pytest.approx(bounds[0])
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e5, 1), (1e9, 1), (0, 1e-9), (0, 1e9)])
+def test_a_quarter_circle_is_found_at_any_offset_and_scale(offset, scale):
+    explorer = LinearSupport(2, epsilon=0.01 * scale)
+    for _ in range(30):
+        if explorer.done:
+            break
+        asked = explorer.ask()
+        explorer.tell(asked, scale * asked / np.linalg.norm(asked, axis=1, keepdims=True) + offset)
+    assert explorer.done
+    w = np.linspace(0, 1, 1001)
+    users = np.column_stack([w, 1 - w])
+    lost = np.linalg.norm(users, axis=1) - (users @ (explorer.measured.rewards - offset).T).max(axis=1) / scale
+    assert 0.001 < lost.max() <= explorer.bound().value / scale + 1e-6
+    assert len(explorer.measured.weights) == 9
+
+
+@pytest.mark.parametrize(("ratio", "refused"), [(1e4, False), (1e6, True), (1e9, True)])
+def test_ranges_that_differ_too_much_are_refused_not_called_done(ratio, refused):
+    explorer = LinearSupport(2)
+    explorer.tell([[1, 0], [0, 1]], [[ratio, 0], [0, 1]], unasked=True)
+    if refused:
+        with pytest.raises(InputError, match="normalise the rewards first"):
+            explorer.ask()
+    else:
+        # (ratio, 1) is possible at w = 1 / (1 + ratio), where it is worth twice what is there.
+        assert explorer.bound().value == pytest.approx(ratio / (ratio + 1), rel=1e-4)
+
+
+def test_a_reward_that_differs_by_rounding_is_constant():
+    explorer = LinearSupport(2)
+    explorer.tell([[1, 0], [0, 1]], [[1, 0.3], [0, 0.1 + 0.2]], unasked=True)
+    assert explorer.done
 
 
 def test_refuses_soups():

@@ -160,3 +160,22 @@ def test_refuses_few_prompts():
     with pytest.raises(InputError, match="at least 10 prompts"):
         bootstrap(rewards(prompts=9), "mip", weights=WEIGHTS)
     assert math.isfinite(bootstrap(rewards(prompts=10), "mip", weights=WEIGHTS).low)
+
+
+def test_alike_rewards_are_said_to_be():
+    for value in (0.1, 1.0, 0.0):  # 0.1: whose mean is off by rounding
+        for method in ("extrapolated", "studentized"):
+            alike = bootstrap(np.full((3, 20, 2), value), "mip", weights=WEIGHTS, method=method)
+            assert alike.method.endswith(", rewards all alike")
+            assert alike.high - alike.low == pytest.approx(0, abs=1e-12)
+    table = np.full((3, 20, 2), 0.1)
+    table[:, :5] = np.nan
+    assert bootstrap(table, "mip", weights=WEIGHTS).method.endswith(", rewards all alike")
+    table[0, 7, 0] = 0.2
+    assert bootstrap(table, "mip", weights=WEIGHTS).method.endswith("resamples")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, True])
+def test_refuses_seeds(seed):
+    with pytest.raises(InputError, match="seed must be a whole number of at least 0"):
+        bootstrap(rewards(), "mip", weights=WEIGHTS, seed=seed)

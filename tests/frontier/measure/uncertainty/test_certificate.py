@@ -69,7 +69,18 @@ def test_holm_by_hand():
         ({"saef": 0.1}, {}, "did you mean 'safe'"),
         ({"safe": math.nan}, {}, "must be a finite number"),
         ({"safe": 0.1}, {"delta": 0.5}, "delta must be above 0"),
-        ({"safe": 0.1}, {"chosen_among": 0}, "chosen_among must be at least 1"),
+        *(
+            ({"safe": 0.1}, {"chosen_among": m}, "chosen_among must be a whole number of at least 1")
+            for m in (0, 1.5, math.nan, math.inf, True, None, "2")
+        ),
+        ({"safe": 0.1}, {"chosen_among": 10**400}, "chosen_among must be at most 1000000000"),
+        *(({"safe": m}, {}, "the minimum of safe must be a finite number") for m in (None, [1], "1", 10**400)),
+        ({"safe": 0.1}, {"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"safe": 0.1}, {"delta": None}, "delta must be a finite number"),
+        *(
+            ({"safe": 0.1}, {"ranges": {"safe": r}}, "the range of safe must be")
+            for r in (1, None, "01", (0, "1"), (0, 1, 2))
+        ),
         ({"safe": 0.1}, {"method": "beting"}, "did you mean 'betting'"),
         ({"safe": 0.1}, {"method": "betting"}, "needs the range of 'safe'"),
         ({"safe": 0.1}, {"ranges": {"safe": (0.0, 0.5)}}, "lie outside of their range"),
@@ -85,3 +96,24 @@ def test_refuses_few_prompts_and_other_shapes():
         certify_rewards(rewards(9), {"safe": 0.1}, NAMES)
     with pytest.raises(InputError, match=r"\[N prompts, 2 objectives\]"):
         certify_rewards(rewards()[:, :1], {"safe": 0.1}, NAMES)
+
+
+def test_alike_rewards_are_not_sure():
+    alike = certify_rewards(np.ones((30, 1)), {"safe": 0.5}, ["safe"])
+    assert (
+        str(alike) == "not certified at delta 0.05: safe 1, wanted 0.5, rewards all alike: nothing is sure; give ranges"
+    )
+    ranged = certify_rewards(np.ones((30, 1)), {"safe": 0.5}, ["safe"], ranges={"safe": (0, 1)})
+    assert str(ranged).startswith("certified at delta 0.05: safe 1, surely 0.")
+
+
+def test_numbers_of_other_kinds_are_taken():
+    minimum, span = {"safe": np.float32(0.5)}, {"safe": np.array([0, 1])}
+    found = certify_rewards(rewards(), minimum, NAMES, ranges=span, chosen_among=np.int64(3), seed=np.int64(2))
+    assert (found.passed, found.bounds[0].minimum) == (True, 0.5)
+
+
+@pytest.mark.parametrize("table", [[["x", "y"]] * 20, [[{}, {}]] * 20, [[10**400, 1]] * 20])
+def test_refuses_rewards_that_are_no_numbers(table):
+    with pytest.raises(InputError, match="must be a table of numbers"):
+        certify_rewards(table, {"safe": 0.1}, NAMES)

@@ -52,6 +52,36 @@ def test_p_value_and_interval_tell_the_same():
             assert (0.0 in found.difference) == (found.p_value > 0.05)
 
 
+def test_prompts_that_one_front_does_not_know_count_for_neither():
+    """Hard prompts, unknown to B: as if they had never been asked, in that objective; and gone where no objective is left."""
+    generator = np.random.default_rng(0)
+    luck = 3 * generator.normal(size=(1, 60, 2))
+    a, b = rewards(generator, luck=luck), rewards(generator, luck=luck)
+    hard = luck[0, :, 0] < -1
+    assert 10 < hard.sum() < 40
+    partly, wholly = b.copy(), b.copy()
+    partly[1, hard, 0] = wholly[:, hard] = np.nan
+    for known, objective in ((partly, 0), (wholly, 1)):
+        for one, two in ((a, known), (known, a)):
+            found = compare_rewards(one, two, "mip", weights_a=np.eye(2)[[objective] * 2])
+            means = [t[:, ~hard, objective].mean() for t in (one, two)]
+            assert (found.a, found.b) == pytest.approx(means)
+            assert found.verdict == "not decided"
+    assert found.difference.n_prompts == 60 - hard.sum()
+    short = compare_rewards(a[:, ~hard], b[:, ~hard], "mip", weights_a=WEIGHTS)
+    assert compare_rewards(a, wholly, "mip", weights_a=WEIGHTS) == short
+
+
+def test_refuses_fronts_that_know_too_few_prompts_in_common():
+    generator = np.random.default_rng(0)
+    a, b = rewards(generator), rewards(generator)
+    a[0, :25, 1] = b[1, 30:55, 1] = np.nan
+    compare_rewards(a, b, "mip", weights_a=WEIGHTS)  # ten are just enough
+    b[0, 25, 1] = np.nan
+    with pytest.raises(InputError, match="knows objective safe on 9 of 60 prompts, and at least 10 are needed"):
+        compare_rewards(a, b, "mip", weights_a=WEIGHTS, objectives=("helpful", "safe"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("figure", ["hypervolume", "eum"])
 def test_null_is_rejected_no_more_often_than_the_level_says_and_a_difference_is_found(figure):
@@ -81,3 +111,24 @@ def test_null_is_rejected_no_more_often_than_the_level_says_and_a_difference_is_
 def test_refuses_other_prompts_or_objectives(b, message):
     with pytest.raises(InputError, match=message):
         compare_rewards(rewards(np.random.default_rng(0)), b, "hypervolume", reference_point=(0, 0))
+
+
+def test_rare_failures_tell_equal_points_apart_no_more_often_than_the_level_says():
+    """Rewards 0 or 1, a share 0.98 of them 1: the bootstrapped t statistics alone would decide a fifth of these pairs."""
+    wrong = 0
+    for seed in range(150):
+        a, b = (np.random.default_rng(seed).random((2, 1, 60, 1)) < 0.98).astype(float)
+        found = compare_rewards(a, b, "mip", weights_a=[[1.0]], resamples=400)
+        wrong += found.verdict != "not decided"
+        if abs(found.p_value - 0.05) > 0.01:
+            assert (found.verdict == "not decided") == (0.0 in found.difference)
+    assert wrong <= 0.05 * 150
+
+
+def test_no_failure_in_the_sample_is_no_certainty():
+    found = compare_rewards(np.full((1, 20, 1), 0.1), np.zeros((1, 20, 1)), "mip", weights_a=[[1.0]], resamples=400)
+    assert found.p_value == 2 / 401
+    assert found.difference.low == pytest.approx(0.1) == found.difference.high
+    assert found.difference.method.endswith(", rewards all alike")
+    a = rewards(np.random.default_rng(0))
+    assert compare_rewards(a, a, "mip", weights_a=WEIGHTS).difference.method.endswith(", the same in every resample")

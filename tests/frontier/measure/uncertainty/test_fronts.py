@@ -65,6 +65,22 @@ def test_compare_pairs_prompts_by_their_ids():
     assert prompts_needed(one).more == 0
 
 
+def test_compare_leaves_out_what_one_front_does_not_know():
+    a, b = front(), front(seed=1)
+    hard = a.prompt_rewards.rewards[:, :, 0].mean(axis=0) < 0.5
+    assert 10 < hard.sum() < 60
+    values = b.prompt_rewards.rewards.copy()
+    values[:, hard, 0] = np.nan
+    holes = ParetoFront.of_prompt_rewards(
+        dataclasses.replace(b.prompt_rewards, rewards=values), WEIGHTS, normalizer=NORMALIZER
+    )
+    found = compare(a, holes, "mip")
+    kept = a.prompt_rewards.rewards[:, ~hard, 0].mean(axis=1) @ WEIGHTS[:, 0]
+    whole = a.prompt_rewards.rewards[:, :, 1].mean(axis=1) @ WEIGHTS[:, 1]
+    assert found.a == pytest.approx((kept + whole) / 3)
+    assert found.b == pytest.approx(holes.mip())
+
+
 def test_eum_of_two_fronts_is_over_the_users_of_both():
     found = compare(front(0.1), front(seed=1), "eum")
     assert found.a == pytest.approx(front(0.1).eum())
@@ -111,3 +127,16 @@ def test_refuses_what_has_no_meaning():
         interval(front(), "mip", weights=WEIGHTS)
     with pytest.raises(InputError, match="points 0 to 2, found 3"):
         certify(front(), 3, {"safe": 0.0})
+
+
+def test_holm_bounds_reach_the_minimum_where_they_pass():
+    """Two clear points; the third passes at delta, though not at delta / 3 as its own bound would have to."""
+    together = certify_points(front(), {"safe": 0.08})
+    own = certify(front(), 0, {"safe": 0.08})
+    assert own.bounds[0].low < 0.08
+    assert (own.passed, [c.passed for c in together]) == (False, [True, True, True])
+    assert together[0].bounds[0].low == 0.08
+    assert together[1].bounds[0].low == certify(front(), 1, {"safe": 0.08}).bounds[0].low
+    failed = certify_points(front(), {"safe": 0.5})[0]
+    assert failed.bounds[0].low < 0.5
+    assert not failed.passed

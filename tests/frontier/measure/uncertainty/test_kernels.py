@@ -58,3 +58,27 @@ def test_refuses(settings, message):
 def test_refuses_a_figure_that_is_not_finite():
     with pytest.raises(InputError, match="must be finite"):
         kernel(lambda _: float("nan"), 2, 2, None, None)(np.ones((1, 2, 2)))
+
+
+def test_an_indicator_that_changes_its_argument_changes_nothing_else():
+    def shifted(points):
+        points -= points.min(axis=0)
+        return points.max()
+
+    fronts = np.random.default_rng(0).normal(size=(3, 4, 2))
+    before = fronts.copy()
+    kernel(shifted, 4, 2, None, None)(fronts)
+    assert (fronts == before).all()
+
+
+@pytest.mark.parametrize("found", [None, np.ones(1), np.ones(2), "x", 10**400, [1.0]])
+def test_refuses_a_figure_that_is_no_number(found):
+    with pytest.raises(InputError, match="the indicator must return a number"):
+        kernel(lambda _: found, 2, 2, None, None)(np.ones((1, 2, 2)))
+
+
+@pytest.mark.parametrize("served", [[0, 2], [0, -1], [0.0, 1.0], [True, False], [[0, 1]], ["a", "b"]])
+@pytest.mark.parametrize("figure", ["mip", "controllability_gap"])
+def test_refuses_points_that_do_not_exist(figure, served):
+    with pytest.raises(InputError, match="served must be indices of points, whole numbers from 0 to 1"):
+        kernel(figure, 2, 2, None, np.eye(2), served)

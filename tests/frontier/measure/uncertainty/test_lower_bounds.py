@@ -96,3 +96,23 @@ def test_false_passes_of_skewed_rewards(kind, bound):
 def test_refuses_ranges(span, message):
     with pytest.raises(InputError, match=message):
         check_span(span, VALUES)
+
+
+def test_no_bound_is_shown_by_alike_values():
+    alike = np.full(50, 0.1) + 0.2
+    assert t_bound(alike, 0.05) == skewness_bound(alike, 0.05) == -math.inf
+    assert 0.2 < betting_bound(alike, 0.05, (0, 1)) < 0.3  # but by their range
+
+
+def test_a_bound_stays_finite_at_any_delta():
+    assert -math.inf < skewness_bound(VALUES, 1e-18) < t_bound(VALUES, 1e-18) < t_bound(VALUES, 1e-12)
+
+
+def test_no_mean_lies_below_the_range():
+    assert betting_p_value(np.zeros(30), 0.0, 0.05, (0, 1)) == 0.0
+    assert betting_p_value(np.ones(30), 1.0, 0.05, (0, 1)) == 1.0
+
+
+def test_a_minimum_far_away():
+    for power in range(1, 300, 7):
+        assert skewness_p_value(VALUES, -(10.0**power)) < 1e-9

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from frontier import ParetoFront
 from frontier.plot.interactive.pair import pair_figure
 from frontier.plot.view import view_of
 from frontier.prompt_rewards import PromptRewards
@@ -50,6 +51,13 @@ def test_regions_of_prompt_rewards_lean_with_them(make_front):
     leaning = dataclasses.replace(front, points=points, prompt_rewards=kept)
     for region in regions_of(pair_figure(view_of(leaning))):
         assert np.corrcoef(region.x, region.y)[0, 1] < -0.999
+
+
+def test_regions_rest_on_the_prompts_that_are_known():
+    rewards = np.random.default_rng(0).normal(size=(1, 30, 2))
+    rewards[:, 2:, 0] = np.nan
+    front = ParetoFront.of_prompt_rewards(PromptRewards(("a", "b"), rewards, tuple(map(str, range(30)))))
+    assert regions_of(pair_figure(view_of(front))) == []  # two prompts have no region of this level
 
 
 @pytest.mark.parametrize("k", [2, 3])

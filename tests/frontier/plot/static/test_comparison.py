@@ -58,8 +58,37 @@ def test_a_smaller_gap_is_better():
 
 def test_what_is_not_known_is_not_compared():
     rows = {r.name: r for r in compared_figures(view_of({"A": front((0, 1, 0)), "B": front((1, 0, 0))}))}
-    eum = next(row for name, row in rows.items() if name.startswith("EUM"))
-    assert (eum.first, eum.difference, eum.better) == ("–", "–", 0)
+    mip = next(row for name, row in rows.items() if name.startswith("MIP"))
+    assert (mip.first, mip.difference, mip.better) == ("–", "–", 0)
+
+
+def test_equal_points_have_an_equal_eum_whatever_they_were_asked_for():
+    def asked(first, second):
+        one = FrontPoint((1, 0, 0), [0.1] * 3, 8, {"weights": {first: 1.0}})
+        return ParetoFront(tuple("abc"), (one, FrontPoint((0, 0.1, 0.1), [0.1] * 3, 8, {"weights": {second: 1.0}})))
+
+    rows = compared_figures(view_of({"A": asked("a", "a"), "B": asked("b", "c")}))
+    eum = next(row for row in rows if row.name.startswith("EUM"))
+    assert "91 even weights" in eum.name  # 12 steps on an edge: the finest lattice of at most 101
+    assert (eum.difference, eum.better) == ("0.000", 0)
+    assert next(row for row in rows if row.name.startswith("MIP")).better == 1
+
+
+def test_differences_are_taken_before_rounding():
+    # 0.35149 and 0.35151 read 0.351 and 0.352, and a hypervolume of 1e-6 would read 0.000.
+    rows = {r.name: r for r in compared_figures(view_of({"A": front((0.35149, 0, 0)), "B": front((0.35151, 0, 0))}))}
+    row = rows["best reward of a"]
+    assert (row.first, row.second, row.difference, row.better) == ("0.351", "0.352", "−2e-05".replace("-", "−"), 2)
+    small = {"A": front((1e-3, 2e-3, 0)), "B": front((2e-3, 3e-3, 1e-3), (0, 0, 0))}
+    volume = compared_figures(view_of(small))[0]
+    assert (volume.name, volume.better) == ("hypervolume", 2)
+    assert "0.000" not in (volume.first, volume.second, volume.difference)
+
+
+def test_what_differs_by_rounding_is_equal():
+    rows = {r.name: r for r in compared_figures(view_of({"A": front((0.1 + 0.2, 0, 0)), "B": front((0.3, 0, 0))}))}
+    row = rows["best reward of a"]
+    assert (row.difference, row.better) == ("0.000", 0)
 
 
 @pytest.mark.parametrize("labels", [("A",), ("A", "B", "C")])

@@ -1,5 +1,6 @@
 import dataclasses
 import sys
+from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
@@ -103,3 +104,8 @@ def test_a_refusal_leaves_nothing(make_front, tmp_path, given, message):
 def test_no_iso_line_beyond_two_objectives(make_front, tmp_path):
     with pytest.raises(InputError, match="needs two objectives, found 3; mark a point with picks"):
         plot_front(make_front(3), tmp_path / "f.png", iso={"helpful": 1})
+
+
+def test_control_characters_do_not_break_an_svg(make_front, tmp_path):
+    path = plot_front({"a\x01": make_front(2), "b": make_front(2)}, tmp_path / "f.svg", title="one\x0btwo\x00")
+    assert "one two" in "".join(ElementTree.parse(path).getroot().itertext())

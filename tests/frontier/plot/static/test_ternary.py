@@ -31,6 +31,14 @@ def test_a_constant_reward_and_few_points_have_no_shading(make_front, tmp_path):
     assert len(draw_ternary(view_of(few), "brief").axes[1].collections) == 1  # the marks alone
 
 
+@pytest.mark.parametrize("rewards", [(0.5, 0.5 + 2e-16, 0.5 - 2e-16), (1e18, 1e18, 1e18), (1e9, 1e9 + 1e-6, 1e9)])
+def test_rewards_that_differ_by_rounding_are_one_reward(make_front, tmp_path, rewards):
+    front = make_front(3, 1)
+    points = [dataclasses.replace(p, rewards=(r, 0, 0)) for p, r in zip(front.points[:3], rewards, strict=True)]
+    near = dataclasses.replace(front, points=tuple(points))
+    assert plot_ternary(near, tmp_path / "a.png", by="helpful", dpi=50).exists()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [({"by": "breif"}, "did you mean 'brief'"), ({"picks": {"x": 6}}, "pick 'x' is point 6, which has no weights")],

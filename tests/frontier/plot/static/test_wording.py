@@ -29,6 +29,10 @@ def test_wraps_at_spaces_then_within_words():
     assert wrap("", 1, 10) == ""
 
 
+def test_what_can_not_be_printed_goes():
+    assert wrap("a\x00b\x1b\ud800 c\td\ne", 9, 10) == "ab c d\ne"
+
+
 def test_what_is_cut_off_is_marked():
     room = text_width("one tw…", 10)
     assert wrap("one two three four", room, 10, lines=1) == "one tw…"

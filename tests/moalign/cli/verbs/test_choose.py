@@ -5,6 +5,7 @@ import re
 import pytest
 
 from frontier.front import FrontPoint, ParetoFront
+from frontier.prompt_rewards import PromptRewards
 
 KEPT = ["is my answer", "in short", "well ,"]
 
@@ -134,6 +135,15 @@ def test_refuses_a_wrong_line_of_a_pipe(refused, front_of_nine, monkeypatch):
     assert "answer: found 'maybe', allowed: a, b, = (can't tell)" in refused("choose", front_of_nine, "--json")
 
 
+def test_needs_no_samples(moalign, tmp_path):
+    samples = PromptRewards(("helpful", "brief"), [[[0, 1], [1, 2]], [[2, 0], [3, 0]]], ("x", "y"))
+    ParetoFront.of_prompt_rewards(samples).save(tmp_path / "front.json")
+    (tmp_path / "front.prompts.safetensors").unlink()
+    code, out, err = moalign("choose", tmp_path, "--answers", "a")
+    assert (code, err) == (0, "")
+    assert "After 1 answers: point" in out
+
+
 def test_no_front_yet(refused, bundle):
     assert "this bundle has no measured front yet" in refused("choose", bundle)
 
@@ -142,3 +152,34 @@ def test_a_prompt_needs_preferences(refused, tmp_path):
     points = tuple(FrontPoint(r, (0.1, 0.1), 8) for r in [(0, 1), (1, 0)])
     ParetoFront(("helpful", "brief"), points).save(tmp_path / "front.json")
     assert "point 0 has none" in refused("choose", tmp_path, "--prompt", "a", "--answers", "a")
+
+
+def test_what_is_not_known_is_not_printed(moalign, front_of_nine):
+    out = moalign("choose", front_of_nine, "--answers", "a,b")[1]
+    assert "nan" not in out
+    assert re.search(r"helpful +reward [\d.]+ ± 0.200   counts", out)
+    assert re.search(r"brief +reward -?[\d.]+   counts", out)
+
+
+def test_answers_that_were_not_needed_are_counted(moalign, front_of_nine):
+    code, out, err = moalign("choose", front_of_nine, "--max_questions", 2, "--answers", "a,b,a,=,b")
+    assert code == 0
+    assert err == "--answers: the last 3 of 5 were not needed\n"
+    assert "After 2 answers" in out
+
+
+@pytest.mark.parametrize("typed", ["", "q\n"])
+def test_a_conversation_without_an_answer_is_saved_too(moalign, front_of_nine, tmp_path, monkeypatch, typed):
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    state = tmp_path / "talk.json"
+    assert moalign("choose", front_of_nine, "--save", state, "--seed", 4)[0] == 0
+    assert json.loads(state.read_text())["history"] == []
+    assert json.loads(state.read_text())["settings"]["seed"] == 4
+    assert moalign("choose", front_of_nine, "--resume", state, "--answers", "a")[0] == 0
+
+
+def test_a_folder_cannot_be_saved_to(refused, front_of_nine, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)  # nobody is asked
+    error = refused("choose", front_of_nine, "--save", tmp_path)
+    assert f"--save: {tmp_path} cannot be written" in error
+    assert "Which do you like better" not in error

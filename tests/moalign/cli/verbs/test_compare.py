@@ -100,6 +100,17 @@ def test_fronts_without_samples_get_plain_figures_and_a_note(moalign, front_of_t
     assert " is better" not in out
 
 
+def test_lost_samples_cost_the_intervals_and_no_more(moalign, fronts):
+    new, old = fronts
+    (new / "front.prompts.safetensors").unlink()
+    code, out, err = moalign("compare", new, old, "--resamples", 400)
+    assert code == 0
+    assert "copy it beside the front (front.prompts.safetensors)" in err
+    assert "ParetoFront" not in out + err
+    assert "Note: no intervals for new" in out
+    assert f"{ParetoFront.load(new / 'front.json', prompt_rewards=False).mip():.4f}" in out
+
+
 def test_says_when_the_bundle_was_trained_again(moalign, bundle, fronts):
     front = ParetoFront.load(fronts[0] / "front.json")
     front.info["adapters_sha256"] = "of other adapters"
@@ -127,5 +138,6 @@ def test_refuses(refused, fronts, tmp_path):
     message = refused("compare", new, old, "--plot", tmp_path / "both.html")
     assert "the normalisers of new and old differ: one has none, its rewards are raw" in message
     assert not (tmp_path / "both.html").exists()
-    (new / "front.prompts.safetensors").unlink()
-    assert "front.prompts.safetensors, are missing" in refused("compare", new, old)
+    scaled.save(new / "front.json")
+    (new / "front.prompts.safetensors").write_bytes(b"other")
+    assert "front.prompts.safetensors, were altered" in refused("compare", new, old)

@@ -1,11 +1,22 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from frontier.compare import compare_fronts
 from frontier.front import ParetoFront
+from frontier.prompt_rewards import PromptRewards
+from moalign.cli.verbs.front import _write, figures
 
 QUICK = ("--partitions", 1, "--n_prompts", 4, "--max_new_tokens", 5)
+
+
+def front_of(seed, weights=((1, 0), (0, 1))):
+    values = np.random.default_rng(seed).normal(size=(len(weights), 20, 2))
+    return ParetoFront.of_prompt_rewards(
+        PromptRewards(("helpful", "brief"), values, tuple(map(str, range(20)))), weights
+    )
 
 
 @pytest.fixture
@@ -107,6 +118,29 @@ def test_preferences_of_a_file_and_a_comparison(measure, bundle, tmp_path):
     assert other.prompt_rewards.prompts == own.prompt_rewards.prompts
     assert other.prompt_rewards.rewards == pytest.approx(own.prompt_rewards.rewards)
     assert "other: EUM" in out
+    assert f"The front of other: {bundle}/front-other.json, front-other.prompts.safetensors" in out
+
+
+def test_bundles_of_one_name_have_files_of_their_own(tmp_path):
+    fronts = {label: front_of(i) for i, label in enumerate(["own", "a/policy", "b/policy", "policy-2", "c/Policy"])}
+    names = _write(tmp_path, fronts, bundle=tmp_path / "elsewhere", manifest=None)
+    assert list(names) == ["a/policy", "b/policy", "policy-2", "c/Policy"]
+    assert len({name.lower() for name in names.values()}) == 4
+    assert names["a/policy"] == "front-policy.json"
+    for label, name in names.items():
+        assert ParetoFront.load(tmp_path / name) == fronts[label]
+
+
+def test_value_and_interval_are_over_the_same_weights():
+    """A file of preferences may repeat one; the figure and its interval count it once."""
+    front = front_of(0, [(1, 0), (0, 1), (1, 0)])
+    found = compare_fronts({"x": front}, resamples=1000)
+    lines = figures({"x": front})
+    for name, title in (("eum", "EUM"), ("mip", "MIP")):
+        estimate = found[name].estimates["x"]
+        assert f"{title} {found[name].values['x']:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]" in lines
+    assert f"{found['mip'].values['x']:.4f}" != f"{front.mip():.4f}"
+    assert f"difference {found['controllability_gap'].values['x']:.4f}" in lines
 
 
 def test_a_reward_with_more_objectives_in_another_order(moalign, bundle, prompts_file, tmp_path):

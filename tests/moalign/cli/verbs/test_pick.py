@@ -4,6 +4,7 @@ import logging
 import pytest
 
 from frontier.front import ParetoFront
+from frontier.prompt_rewards import PromptRewards
 
 
 def test_under_a_constraint(moalign, front_of_three):
@@ -86,6 +87,14 @@ def test_unknown_standard_errors_are_null(moalign, front_of_three):
 )
 def test_refuses(refused, front_of_three, arguments, message):
     assert message in refused("pick", front_of_three, *arguments)
+
+
+def test_needs_no_samples(moalign, tmp_path):
+    samples = PromptRewards(("helpful", "brief"), [[[0, 1], [1, 2]], [[2, 0], [3, 0]]], ("x", "y"))
+    ParetoFront.of_prompt_rewards(samples).save(tmp_path / "front.json")
+    (tmp_path / "front.prompts.safetensors").unlink()
+    code, out, err = moalign("pick", tmp_path, "--maximize", "helpful", "--json")
+    assert (code, err, json.loads(out)["index"]) == (0, "", 1)
 
 
 def test_no_front_yet(refused, bundle, tmp_path):
