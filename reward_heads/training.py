@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
@@ -22,6 +22,7 @@ from reward_heads.examples import Example, check_every_objective_is_labelled, ch
 from reward_heads.losses.means import label_counts, mean_loss
 from reward_heads.model import TransformerReward
 from reward_heads.pooling import set_pooling
+from reward_heads.sampling import GROUP_BY_PROMPT, PromptGroupedSampler
 from reward_heads.training_config import RewardHeadsConfig
 from reward_heads.training_metrics import evaluation_metrics
 from reward_heads.training_setup import (
@@ -128,6 +129,13 @@ class RewardHeadsTrainer(Trainer):
         # compute_loss divides by the labels of the whole update, so the Trainer must not divide by the accumulation steps again.
         self.loss_is_scaled_for_ga = True
 
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """`transformers.Trainer._get_train_sampler`, which does not know prompts."""
+        if self.args.train_sampling_strategy == GROUP_BY_PROMPT:
+            return PromptGroupedSampler(self.tokenized.prompts)
+        sampler: Sampler | None = super()._get_train_sampler(train_dataset)
+        return sampler
+
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """`transformers.Trainer.train`, after which LoRA layers are merged and the scores are centred (`center_scores`)."""
         self._begin()
@@ -230,6 +238,7 @@ class RewardHeadsTrainer(Trainer):
     def _losses(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """`[B, K]` predictions (of pairs, differences) and the `[B, K]` losses of their labels."""
         logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.float()
+        logits = logits[inputs["texts"]]
         targets, is_pair = inputs["targets"], inputs["is_pair"]
         size = len(targets)
         others = torch.zeros_like(logits[:size]).index_put((is_pair.nonzero().squeeze(1),), logits[size:])

@@ -14,6 +14,9 @@ from reward_heads.head import PAIR_LOSSES, RATING_LOSSES
 from reward_heads.losses.label_noise import CORRECTIONS
 from reward_heads.model import SIDES
 from reward_heads.pooling import POOLINGS
+from reward_heads.sampling import GROUP_BY_PROMPT
+
+ORDERS = ("random", "sequential", "group_by_length", GROUP_BY_PROMPT)
 
 
 @dataclass
@@ -43,8 +46,9 @@ class RewardHeadsConfig(TrainingArguments):
     train_sampling_strategy: str = field(
         default="group_by_length",
         metadata={
-            "help": "Order of the training rows: 'group_by_length' puts rows of like length in a batch (less padding), 'random', 'sequential'.",
-            "choices": ["random", "sequential", "group_by_length"],
+            "help": "Order of the training rows: 'group_by_length' puts rows of like length in a batch (less padding), 'group_by_prompt' the rows of a prompt (a completion that "
+            "several of them compare is read once: for rankings of a prompt's completions), 'random', 'sequential'.",
+            "choices": list(ORDERS),
         },
     )
     objectives: list[str] | None = field(
@@ -185,7 +189,12 @@ class RewardHeadsConfig(TrainingArguments):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} must be a positive number, found {value}")
         choices: tuple[tuple[str, Sequence[str]], ...]
-        choices = (("noise_correction", CORRECTIONS), ("pooling", POOLINGS), ("truncation_side", SIDES))
+        choices = (
+            ("noise_correction", CORRECTIONS),
+            ("pooling", POOLINGS),
+            ("truncation_side", SIDES),
+            ("train_sampling_strategy", ORDERS),
+        )
         for name, allowed in choices:
             if getattr(self, name) is not None and getattr(self, name) not in allowed:
                 raise unknown_name(name, str(getattr(self, name)), allowed)

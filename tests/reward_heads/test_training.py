@@ -206,12 +206,14 @@ def test_tokens_of_both_texts_lie_side_by_side(reward, tmp_path):
         [rows[0]["prompt"]] * 2, [rows[0]["completion_a"], rows[0]["completion_b"]]
     )
     batch = PairCollator(reward)([items[3], items[0], items[4], items[1]])
-    assert batch["input_ids"].shape[0] == 6
+    texts = batch["texts"]  # of six texts, those that come again are read once
+    assert len(texts) == 6
+    assert batch["input_ids"].shape[0] == texts.max() + 1
     assert batch["is_pair"].tolist() == [False, True, False, True]
     # The second texts follow in the order of the pairs.
     second = texts_of(items[1])[1]
-    assert batch["input_ids"][5, : len(second)].tolist() == second
-    assert batch["attention_mask"][5].sum() == len(second)
+    assert batch["input_ids"][texts[5], : len(second)].tolist() == second
+    assert batch["attention_mask"][texts[5]].sum() == len(second)
 
 
 def test_takes_a_datasets_dataset_and_new_heads_on_a_folder(base_folder, tmp_path):
