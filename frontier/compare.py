@@ -303,6 +303,7 @@ def _test(
     **options: Any,
 ) -> None:
     from frontier.measure.uncertainty import compare_rewards, prompts_needed
+    from frontier.measure.uncertainty.samples import unknown_to_some
 
     one, two = (samples[label] for label in pair)
     answered = set(two.prompts)
@@ -314,7 +315,7 @@ def _test(
         notes.append(f"no test of {pair[0]} against {pair[1]}: measure both on the same prompts")
         return
     a, b = (part.align(both).rewards for part in (one, two))
-    left_out = int((np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2))).sum())
+    left_out = int(unknown_to_some(np.concatenate([a, b])).any(axis=1).sum())
     if left_out:
         notes.append(
             f"{left_out} of the {len(both)} prompts are left out of the test of {pair[0]} against {pair[1]}, wholly or for some objective: not every point's reward is known"

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
-from frontier.measure.uncertainty.lower_bounds import skewness_bound
+from frontier.measure.uncertainty.lower_bounds import mean_and_error, skewness_bound
 from moalign.constraint_history import Moment, Oscillation, log_name
 from moalign.scalarize.lagrangian import Constraint
 
@@ -291,10 +291,8 @@ def _judged(
     constraint: Constraint, means: NDArray[np.float64], tolerance: float, level: float, delta: float
 ) -> tuple[float, float, float, float, str, float, float, bool]:
     """Mean, standard error, interval, verdict, one-sided bounds and certificate; fields of a [`ConstraintResult`] in their order."""
-    n, mean = len(means), float(means.mean())
-    # Rounding leaves alike prompts a tiny spread, which would pass for certainty.
-    alike = bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
-    error = 0.0 if alike else float(means.std(ddof=1)) / math.sqrt(n)
+    mean, error, n = mean_and_error(means)
+    alike = error == 0.0
     reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
     lower, upper = (mean, mean) if alike else (skewness_bound(means, delta), -skewness_bound(-means, delta))
     lowest = constraint.threshold - tolerance if constraint.kind != "below" else -math.inf

@@ -42,3 +42,16 @@ def weight_lattice(n_objectives: int, partitions: int) -> NDArray[np.float64]:
     bars = np.array(list(itertools.combinations(range(places), n_objectives - 1)), dtype=np.int64)
     edges = np.concatenate([np.full((size, 1), -1), bars.reshape(size, -1), np.full((size, 1), places)], axis=1)
     return np.ascontiguousarray((np.diff(edges, axis=1) - 1)[::-1] / partitions)
+
+
+def partitions_for(n_weights: int, n: int) -> int:
+    """The partitions of the finest lattice that has at most n weights, at least 1.
+
+    Args:
+        n_weights (`int`): K, at least 2.
+        n (`int`): how many weights there may be.
+    """
+    partitions = 1
+    while math.comb(partitions + n_weights, n_weights - 1) <= n:
+        partitions += 1
+    return partitions

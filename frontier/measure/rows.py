@@ -1,6 +1,6 @@
 """Check what an indicator is computed from: there must be rows, rewards and weights must pair, and a range must be more than rounding."""
 
-import operator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -88,15 +88,11 @@ def spans(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def whole_number(value: Any, what: str, least: int) -> int:
-    """A setting that counts something, of any integer type.
+    """A setting that counts something, of any integer type, as an `int`.
 
     Raises:
         InputError: it is a truth value, not a whole number (such as 1e5, a float) or below `least`.
     """
-    try:
-        count = least - 1 if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        count = least - 1
-    if count < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(f"{what} must be a whole number of at least {least}, found {value!r}")
-    return count
+    return int(value)

@@ -16,16 +16,15 @@ from frontier.front import ParetoFront
 from frontier.measure.distance import epsilon_additive
 from frontier.measure.uncertainty import Estimate
 from frontier.plot.colours import SERIES
-from frontier.plot.interactive.advantage import TIE, advantage, advantage_figure, even_weights
+from frontier.plot.interactive.advantage import TIE, advantage, advantage_figure
 from frontier.plot.interactive.document import document, place
 from frontier.plot.interactive.steering import has_steering
 from frontier.plot.interactive.tables import interval
 from frontier.plot.interactive.weights import weights_data
 from frontier.plot.intervals import differences_with_intervals
 from frontier.plot.page import caption, front_plots, points_section, steering_plots
+from frontier.plot.simplex import EUM_WEIGHTS, even_weights
 from frontier.plot.view import Samples, View, encodable, place_of, view_of
-
-EUM_WEIGHTS = 101  # at most, an even lattice: each costs time in every draw of the interval
 
 
 @dataclass(frozen=True)

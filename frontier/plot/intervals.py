@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from frontier.front import ParetoFront
 from frontier.measure.uncertainty import Estimate, bootstrap, compare_rewards, posterior_non_dominated
-from frontier.measure.uncertainty.samples import FEWEST_PROMPTS
+from frontier.measure.uncertainty.samples import FEWEST_PROMPTS, unknown_to_some
 from frontier.plot.view import View
 
 # A page is made in seconds: enough draws for two digits of an interval's ends.
@@ -63,8 +63,7 @@ def differences_with_intervals(view: View, weights: NDArray[np.float64]) -> Mapp
         return {}
     # Row j must be the same prompt in both: that is what makes the difference sharp.
     other = second.prompt_rewards.align(first.prompt_rewards.prompts).rewards
-    unknown = np.isnan(one).any(axis=0) | np.isnan(other).any(axis=0)
-    if (~unknown).sum(axis=0).min() < FEWEST_PROMPTS:
+    if (~unknown_to_some(np.concatenate([one, other]))).sum(axis=0).min() < FEWEST_PROMPTS:
         return {}
     found = {"EUM": compare_rewards(one, other, "eum", weights_a=weights, resamples=RESAMPLES).difference}
     if _quick(one) and _quick(other):

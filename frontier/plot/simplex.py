@@ -5,6 +5,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from frontier.measure.lattice import partitions_for, weight_lattice
+
+# Users over whom two fronts' EUM is compared, at most: each costs time in every draw of the interval.
+EUM_WEIGHTS = 101
+# Of even weights: a finer lattice shows nothing more.
+MOST_PARTITIONS = 200
 # Objective 1 at the lower left, 2 at the lower right, 3 at the top; sides of length 1.
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(0.75)]])
 
@@ -56,3 +62,8 @@ def _clip(polygon: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[
 def _area(places: NDArray[np.float64]) -> float:
     x, y = places.T
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def even_weights(count: int, most: int) -> NDArray[np.float64]:
+    """`[W, K]`, the finest even lattice over the simplex of at most so many weights (and 200 partitions), and at least the K corners."""
+    return weight_lattice(count, min(partitions_for(count, most), MOST_PARTITIONS))

@@ -109,6 +109,7 @@ def _joint(x: Tensor, labels: Tensor, owner: Tensor, users: int, bases: Tensor, 
         return flat[: d * rank].reshape(d, rank), flat[d * rank :].reshape(users, rank - 1)
 
     def loss(flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Penalised negative log-likelihood of all pairs, and its gradient."""
         v, u = split(flat)
         weights = torch.softmax(u @ basis.T, dim=1)
         scores = x @ v

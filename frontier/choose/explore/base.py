@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError, check_fields
 from frontier.measure.dominance import as_points
+from frontier.measure.rows import whole_number
 
 SCHEMA = "frontier.Explorer"
 SCHEMA_VERSION = 1
@@ -75,11 +76,11 @@ class Explorer(ABC):
     def __init__(
         self, n_weights: int, n_objectives: int | None = None, *, epsilon: float, repeats: int = 0, seed: int = 0
     ) -> None:
-        self.n_weights = whole("n_weights", n_weights, 2)
-        self.n_objectives = self.n_weights if n_objectives is None else whole("n_objectives", n_objectives, 2)
+        self.n_weights = whole_number(n_weights, "n_weights", 2)
+        self.n_objectives = self.n_weights if n_objectives is None else whole_number(n_objectives, "n_objectives", 2)
         self.epsilon = at_least_0("epsilon", epsilon)
-        self.repeats = whole("repeats", repeats, 0)
-        self.seed = whole("seed", seed, 0)
+        self.repeats = whole_number(repeats, "repeats", 0)
+        self.seed = whole_number(seed, "seed", 0)
         self._told: list[tuple[Array, Array, Array | None]] = []
         self._pending: dict[Key, Array] = {}
         self._memo: dict[str, Any] = {}
@@ -100,7 +101,7 @@ class Explorer(ABC):
 
     def _settings(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
-        names = ("n_weights", "n_objectives", "epsilon", "repeats", "seed")
+        names = ("n_weights", "n_objectives", "epsilon", "seed")
         return {name: getattr(self, name) for name in names}
 
     def _check_weights(self, weights: Array) -> None:
@@ -126,7 +127,7 @@ class Explorer(ABC):
         Raises:
             InputError: the explorer is done, or n is less than 1.
         """
-        n = whole("n", n, 1)
+        n = whole_number(n, "n", 1)
         if self.done:
             raise InputError(
                 f"there is nothing left to ask: {len(self.measured.weights)} weights were measured and the bound "
@@ -326,13 +327,6 @@ def growth(grown: float, now: float) -> float:
     if grown <= now:
         return 0.0
     return grown / now - 1 if now > 0 else float("inf")
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The value as an `int`, also where NumPy made it; a truth value, a fraction or a smaller number is refused, naming the setting."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, found {value!r}")
-    return int(value)
 
 
 def at_least_0(name: str, value: Any) -> float:

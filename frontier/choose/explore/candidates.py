@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frontier.choose.explore.base import Array, Bound, Explorer, growth, key, whole
+from frontier.choose.explore.base import Array, Bound, Explorer, growth, key
 from frontier.choose.explore.boxes import undominated_boxes
-from frontier.choose.explore.lattice import partitions_for, simplex_lattice
+from frontier.choose.explore.lattice import simplex_lattice
 from frontier.choose.explore.surrogate import Surrogate
 from frontier.errors import InputError
 from frontier.measure.dominance import as_points
 from frontier.measure.hypervolume import hypervolume, reference_point
+from frontier.measure.lattice import partitions_for
+from frontier.measure.rows import whole_number
 
 Rows = NDArray[np.int64]
 MOST_CANDIDATES = 5_000
@@ -48,7 +50,7 @@ class CandidateExplorer(Explorer):
         super().__init__(n_weights, n_objectives, epsilon=epsilon, repeats=repeats, seed=seed)
         if candidates is None or isinstance(candidates, Integral):
             partitions = (
-                partitions_for(self.n_weights, 500) if candidates is None else whole("candidates", candidates, 1)
+                partitions_for(self.n_weights, 500) if candidates is None else whole_number(candidates, "candidates", 1)
             )
             self.partitions: int | None = partitions
             table = simplex_lattice(self.n_weights, partitions)
@@ -61,11 +63,11 @@ class CandidateExplorer(Explorer):
         self._place = {key(row): i for i, row in enumerate(table)}
         if len(self._place) < len(table):
             raise InputError(f"candidates must differ, found {len(table) - len(self._place)} that come twice")
-        self.start = min(len(table), 2 * self.n_weights + 1 if start is None else whole("start", start, 2))
+        self.start = min(len(table), 2 * self.n_weights + 1 if start is None else whole_number(start, "start", 2))
 
     def _settings(self) -> dict[str, Any]:
         table = self.candidates.tolist() if self.partitions is None else self.partitions
-        return super()._settings() | {"candidates": table, "start": self.start}
+        return super()._settings() | {"repeats": self.repeats, "candidates": table, "start": self.start}
 
     def _check_weights(self, weights: Array) -> None:
         if self.partitions is not None:

@@ -61,8 +61,7 @@ class GapFilling(Explorer):
             raise InputError(f"resolution must be above 0 and below 1, found {resolution!r}")
 
     def _settings(self) -> dict[str, Any]:
-        kept = {name: value for name, value in super()._settings().items() if name != "repeats"}
-        return kept | {"confidence": self.confidence, "resolution": self.resolution}
+        return super()._settings() | {"confidence": self.confidence, "resolution": self.resolution}
 
     def _propose(self, n: int) -> list[Array]:
         taken = self._taken()

@@ -36,11 +36,3 @@ def simplex_lattice(n_weights: int, partitions: int) -> NDArray[np.float64]:
     if size > LARGEST:
         raise InputError(f"{partitions} partitions of {n_weights} weights make {size:,}, more than {LARGEST:,}")
     return weight_lattice(n_weights, partitions)[::-1].copy()
-
-
-def partitions_for(n_weights: int, n: int) -> int:
-    """The finest lattice that has at most n weights (at least one partition)."""
-    partitions = 1
-    while math.comb(partitions + n_weights, n_weights - 1) <= n:
-        partitions += 1
-    return partitions

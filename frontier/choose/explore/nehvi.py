@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from frontier.choose.explore.base import Array, whole
+from frontier.choose.explore.base import Array
 from frontier.choose.explore.candidates import CandidateExplorer, Rows
 from frontier.errors import InputError
 from frontier.measure.hypervolume import reference_point
+from frontier.measure.rows import whole_number
 
 
 class NoisyImprovement(CandidateExplorer):
@@ -60,7 +61,7 @@ class NoisyImprovement(CandidateExplorer):
             repeats=repeats,
             seed=seed,
         )
-        self.draws, self.compiled = whole("draws", draws, 1), bool(compiled)
+        self.draws, self.compiled = whole_number(draws, "draws", 1), bool(compiled)
 
     def _settings(self) -> dict[str, Any]:
         return super()._settings() | {"draws": self.draws, "compiled": self.compiled}
@@ -71,9 +72,9 @@ class NoisyImprovement(CandidateExplorer):
         from botorch.sampling.normal import SobolQMCNormalSampler
 
         low, extent = self.candidates.min(axis=0), np.ptp(self.candidates, axis=0)
-        table = torch.from_numpy((self.candidates - low) / np.where(extent > 0, extent, 1.0))
-        scaled = torch.from_numpy((self.measured.weights - low) / np.where(extent > 0, extent, 1.0))
-        pending = torch.from_numpy((self.pending - low) / np.where(extent > 0, extent, 1.0))
+        size = np.where(extent > 0, extent, 1.0)
+        rows = (self.candidates, self.measured.weights, self.pending)
+        table, scaled, pending = (torch.from_numpy((each - low) / size) for each in rows)
         location = self.measured.rewards.mean(axis=0)
         spread = self.measured.rewards.std(axis=0, ddof=1)
         scale = np.where(spread > 0, spread, 1.0)

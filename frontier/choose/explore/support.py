@@ -68,8 +68,7 @@ class LinearSupport(Explorer):
         self.confidence = at_least_0("confidence", confidence)
 
     def _settings(self) -> dict[str, Any]:
-        kept = {name: value for name, value in super()._settings().items() if name != "repeats"}
-        return kept | {"confidence": self.confidence}
+        return super()._settings() | {"confidence": self.confidence}
 
     def _propose(self, n: int) -> list[Array]:
         taken = self._taken()

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError, unknown_name
+from frontier.measure.rows import whole_number
 from frontier.measure.uncertainty import lower_bounds
-from frontier.measure.uncertainty.samples import FEWEST_PROMPTS, whole
+from frontier.measure.uncertainty.samples import FEWEST_PROMPTS
 
 METHODS = ("skewness", "betting", "t")
 MOST_CHOICES = 10**9
@@ -123,7 +124,7 @@ def certify_rewards(
     """
     given = ranges or {}
     _check(minimum, given, objectives, delta, chosen_among, method)
-    whole("seed", seed, 0)
+    whole_number(seed, "seed", 0)
     try:
         table = np.asarray(rewards, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -209,7 +210,7 @@ def _check(
         _span(name, span)
     if not 0 < _finite("delta", delta) < 0.5:
         raise InputError(f"delta must be above 0 and below 0.5, found {delta}")
-    if whole("chosen_among", chosen_among, 1) > MOST_CHOICES:
+    if whole_number(chosen_among, "chosen_among", 1) > MOST_CHOICES:
         raise InputError(f"chosen_among must be at most {MOST_CHOICES}, found {chosen_among}")
     if method is not None and method not in METHODS:
         raise unknown_name("method", method, METHODS)

@@ -11,7 +11,7 @@ from frontier.errors import InputError
 from frontier.measure.uncertainty.bootstrap import Resampled, check_settings, resample
 from frontier.measure.uncertainty.estimate import Estimate
 from frontier.measure.uncertainty.kernels import Indicator, Kernel, kernel
-from frontier.measure.uncertainty.samples import FEWEST_PROMPTS, Samples
+from frontier.measure.uncertainty.samples import FEWEST_PROMPTS, Samples, unknown_to_some
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def compare_rewards(
 
 def _known_to_all(rewards: NDArray[np.float64], objectives: tuple[str, ...]) -> NDArray[np.float64]:
     """The same rewards, NaN for all points where one does not know them; without the prompts of which nothing is left."""
-    unknown: NDArray[np.bool_] = np.asarray(np.isnan(rewards).any(axis=0))
+    unknown = unknown_to_some(rewards)
     for k, count in enumerate((~unknown).sum(axis=0)):
         if count < FEWEST_PROMPTS:
             name = objectives[k] if objectives else k

@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from frontier.errors import InputError
+from frontier.measure.rows import spans
 
 # Of the skewness bound: how far the sample's skewness is scaled up and its standard error moved against us, and the weight of the second-order term. Chosen on
 # simulated rewards, exponential and gamma towards the bad side, so that the bound fails no more often than promised from 30 prompts on.
@@ -23,7 +24,7 @@ def t_bound(values: NDArray[np.float64], delta: float) -> float:
     Assumes normal means. Where rewards are skewed towards the bad side it fails more often than $\delta$: at $\delta$ = 5 % and exponential rewards in 10 %
     (30 prompts) and 8 % (100), at 0.24 % in 1.9 % and 1 %. Values that are all alike show no spread to judge by: -inf.
     """
-    mean, error, n = _summary(values)
+    mean, error, n = mean_and_error(values)
     return mean + float(stdtrit(n - 1, delta)) * error if error > 0 else -math.inf
 
 
@@ -38,7 +39,7 @@ def skewness_bound(values: NDArray[np.float64], delta: float) -> float:
     bad side; log-normal rewards with skewness 3.7 need more than 30 prompts. Failures so rare that a sample may hold none need
     `betting_bound`: at 30 prompts and one failure in ten, one sample in 24 shows none. Values that are all alike show no spread to judge by: -inf.
     """
-    mean, error, n = _summary(values)
+    mean, error, n = mean_and_error(values)
     return mean - _corrected(-float(stdtrit(n - 1, delta)), _skew(values)) * error if error > 0 else -math.inf
 
 
@@ -58,13 +59,13 @@ def betting_bound(values: NDArray[np.float64], delta: float, span: tuple[float, 
 
 def t_p_value(values: NDArray[np.float64], minimum: float) -> float:
     """The smallest delta at which `t_bound` reaches the minimum; 1 where all values are alike."""
-    mean, error, n = _summary(values)
+    mean, error, n = mean_and_error(values)
     return 1.0 if error == 0.0 else float(stdtr(n - 1, -(mean - minimum) / error))
 
 
 def skewness_p_value(values: NDArray[np.float64], minimum: float) -> float:
     """The smallest delta at which `skewness_bound` reaches the minimum; 1 where all values are alike or the mean isn't above it."""
-    mean, error, n = _summary(values)
+    mean, error, n = mean_and_error(values)
     if error == 0.0:
         return 1.0
     # Beyond any quantile that matters; the search for the root would not end at larger ones.
@@ -100,10 +101,9 @@ def check_span(span: tuple[float, float], values: NDArray[np.float64]) -> None:
         )
 
 
-def _summary(values: NDArray[np.float64]) -> tuple[float, float, int]:
-    # Rounding leaves alike values a tiny spread, which would pass for certainty.
-    alike = bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-    error = 0.0 if alike else float(values.std(ddof=1)) / math.sqrt(len(values))
+def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float, int]:
+    """Mean, standard error and number; the error is exactly 0 where the values are alike up to rounding, whose tiny spread would pass for certainty."""
+    error = 0.0 if spans(values) == 0 else float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()), error, len(values)
 
 

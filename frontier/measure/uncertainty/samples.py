@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError
+from frontier.measure.rows import whole_number
 
 # Below this the spread between prompts is itself a guess, and no interval keeps its promise.
 FEWEST_PROMPTS = 10
@@ -117,7 +117,7 @@ def draws(n: int, resamples: int, seed: int, kind: str = "multinomial") -> Itera
     Raises:
         InputError: the seed is not a whole number of at least 0.
     """
-    whole("seed", seed, 0)
+    whole_number(seed, "seed", 0)
     generator = np.random.default_rng(seed)
     block = max(1, BLOCK // n)
     for start in range(0, resamples, block):
@@ -131,12 +131,6 @@ def draws(n: int, resamples: int, seed: int, kind: str = "multinomial") -> Itera
             yield exponential * (n / exponential.sum(axis=1, keepdims=True))
 
 
-def whole(name: str, value: object, least: int) -> int:
-    """The value as an int.
-
-    Raises:
-        InputError: it is not a whole number, or below the least.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, found {value!r}")
-    return int(value)
+def unknown_to_some(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """`[N, K]`, true where some point of `[P, N, K]` rewards does not know the objective on the prompt: fronts compare on what all their points know."""
+    return np.asarray(np.isnan(rewards).any(axis=0))

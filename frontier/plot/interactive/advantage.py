@@ -1,15 +1,12 @@
 """For which weights is one front better than another? A curve for two objectives, a triangle for three."""
 
-import math
-
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from frontier.measure.lattice import weight_lattice
 from frontier.plot.colours import SERIES
 from frontier.plot.interactive.ternary import triangle
-from frontier.plot.simplex import triangle_places
+from frontier.plot.simplex import even_weights, triangle_places
 from frontier.plot.traces import axis_label, cut, faint, safe, span, styled, unit
 from frontier.plot.view import View
 
@@ -26,14 +23,6 @@ def advantage(view: View) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     weights = even_weights(len(view.objectives), {2: 201, 3: 325}.get(len(view.objectives), FINEST))
     first, second = ((weights @ layer.front.rewards.T).max(axis=1) for layer in view.layers)
     return weights, first - second
-
-
-def even_weights(count: int, most: int) -> NDArray[np.float64]:
-    """`[W, K]`, the finest even lattice over the simplex of at most so many weights, and at least the K corners."""
-    parts = 1
-    while parts < 200 and math.comb(parts + count, count - 1) <= most:
-        parts += 1
-    return weight_lattice(count, parts)
 
 
 def advantage_figure(view: View) -> go.Figure | None:

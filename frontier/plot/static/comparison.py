@@ -19,8 +19,7 @@ from frontier.errors import InputError
 from frontier.front import ParetoFront
 from frontier.plot.attained import AttainedShares, attained_shares
 from frontier.plot.colours import BASE, mix
-from frontier.plot.comparison_page import EUM_WEIGHTS
-from frontier.plot.interactive.advantage import even_weights
+from frontier.plot.simplex import EUM_WEIGHTS, even_weights
 from frontier.plot.static.canvas import write_picture
 from frontier.plot.static.labels import settle
 from frontier.plot.static.marks import HATCHES, STAR, line_of, marker_of, series_of

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from frontier.errors import InputError
 from frontier.plot.static.canvas import write_picture
 from frontier.plot.static.labels import settle
-from frontier.plot.static.marks import line_of, marker_of, series_of
+from frontier.plot.static.marks import curve_mark, line_of, marker_of, series_of
 from frontier.plot.static.sheet import new_sheet, plain
 from frontier.plot.static.wording import numbered, wrap
 
@@ -121,20 +120,7 @@ def _run(label: str, rows: Any) -> Run:
 
 def draw_history(runs: Sequence[Run], label: str, step: str, title: str, note: str) -> Figure:
     """The figure of `plot_history`; `label` is that of the vertical axis."""
-    marks: list[Artist] = [
-        Line2D(
-            [],
-            [],
-            color=series_of(i),
-            ls=line_of(i),
-            marker=marker_of(i),
-            mec="white",
-            mew=0.5,
-            lw=1.7,
-            label=run.label,
-        )
-        for i, run in enumerate(runs)
-    ]
+    marks: list[Artist] = [curve_mark(i, run.label) for i, run in enumerate(runs)]
     if any(run.low is not None for run in runs):
         marks.append(Patch(facecolor="#d5d5d5", edgecolor="#9a9a9a", label="95 % interval"))
     figure = new_sheet(10.0, 5.0, title=title, notes=[note] if note else [], marks=marks)

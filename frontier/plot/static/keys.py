@@ -51,6 +51,7 @@ def triangle_key(objectives: tuple[str, ...]) -> Key:
     above, below = height_of(heading, SMALL) + 0.05, height_of(names, SMALL) + 0.08
 
     def draw(figure: Figure, place: tuple[float, float, float, float]) -> None:
+        """Corners at the bottom left and right and at the top, in the given place (inches)."""
         left, bottom, _, height = place
         axes = figure.add_axes(inches(figure, (left, bottom + below, side + 0.5, tall)))
         cells = triangle_cells()

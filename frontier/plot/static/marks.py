@@ -32,6 +32,21 @@ def series_of(number: int) -> str:
     return SERIES[number % len(SERIES)]
 
 
+def curve_mark(number: int, label: str) -> Line2D:
+    """Legend handle of the n-th curve."""
+    return Line2D(
+        [],
+        [],
+        color=series_of(number),
+        ls=line_of(number),
+        marker=marker_of(number),
+        mec="white",
+        mew=0.5,
+        lw=1.7,
+        label=label,
+    )
+
+
 def front_marks(view: View, *, lines: bool, ellipses: bool = False) -> list[Artist]:
     """Legend handles for what every picture of rewards shows: fronts, dominated points, uncertainty, reference policy and picks.
 

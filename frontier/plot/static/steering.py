@@ -16,7 +16,7 @@ from frontier.errors import InputError
 from frontier.plot.curves import SteeringCurve, steering_curve
 from frontier.plot.static.canvas import write_picture
 from frontier.plot.static.labels import settle
-from frontier.plot.static.marks import line_of, marker_of, series_of
+from frontier.plot.static.marks import curve_mark, line_of, marker_of, series_of
 from frontier.plot.static.sheet import COLUMN, SMALL, new_sheet, plain
 from frontier.plot.static.wording import numbered, wrap
 from frontier.plot.view import Fronts, View, view_of
@@ -152,20 +152,7 @@ def _notes(view: View, curves: Sequence[SteeringCurve]) -> list[str]:
 
 
 def _marks(view: View) -> list[Artist]:
-    marks: list[Artist] = [
-        Line2D(
-            [],
-            [],
-            color=series_of(i),
-            ls=line_of(i),
-            marker=marker_of(i),
-            mec="white",
-            mew=0.5,
-            lw=1.7,
-            label=layer.label,
-        )
-        for i, layer in enumerate(view.layers)
-    ]
+    marks: list[Artist] = [curve_mark(i, layer.label) for i, layer in enumerate(view.layers)]
     marks.append(Patch(facecolor="#d5d5d5", edgecolor="#9a9a9a", label="95 % interval of the mean over prompts"))
     if view.references:
         marks.append(Line2D([], [], color="black", lw=0.9, ls=(0, (1, 1.5)), label="reference policy"))

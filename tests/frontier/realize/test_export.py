@@ -15,17 +15,6 @@ IDS = torch.tensor([[1, 5, 6, 7, 8], [1, 9, 10, 11, 12]])
 WEIGHTS = [[0.7, 0.3, 0.0], [0.0, 0.0, 1.0], [-0.5, 1.5, 0.25], [0.0, 0.0, 0.0]]
 
 
-@pytest.fixture(scope="module")
-def mixture(tiny_base, plain_adapters):
-    names = list(plain_adapters)
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny_base), plain_adapters[names[0]], adapter_name=names[0]
-    )
-    for name in names[1:]:
-        model.load_adapter(plain_adapters[name], adapter_name=name)
-    return AdapterMixture(model.eval(), names)
-
-
 def steered(mixture, weights):
     with torch.no_grad(), mixture.steer(torch.tensor(weights)):
         return mixture.model(IDS).logits

@@ -11,23 +11,11 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
 from frontier.errors import InputError
-from frontier.realize.adapters import AdapterMixture
 from frontier.realize.lora_folder import LoraFolder
 from frontier.realize.truncate import choose_ranks, export_truncated_lora, rank_space, truncate_factors
 
 IDS = torch.tensor([[1, 5, 6, 7, 8], [1, 9, 10, 11, 12]])
 WEIGHTS = [0.7, -0.4, 1.5]
-
-
-@pytest.fixture(scope="module")
-def mixture(tiny_base, plain_adapters):
-    names = list(plain_adapters)
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny_base), plain_adapters[names[0]], adapter_name=names[0]
-    )
-    for name in names[1:]:
-        model.load_adapter(plain_adapters[name], adapter_name=name)
-    return AdapterMixture(model.eval(), names)
 
 
 def steered(mixture, weights):

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from frontier.choose.explore.lattice import partitions_for, simplex_lattice
+from frontier.choose.explore.lattice import simplex_lattice
 from frontier.errors import InputError
+from frontier.measure.lattice import partitions_for
 from moalign.preference_sampling import lattice
 
 

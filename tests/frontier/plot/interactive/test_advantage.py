@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from frontier import FrontPoint, ParetoFront
-from frontier.plot.interactive.advantage import advantage, advantage_figure, even_weights
+from frontier.plot.interactive.advantage import advantage, advantage_figure
+from frontier.plot.simplex import even_weights
 from frontier.plot.view import view_of
 
 
