@@ -5,6 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run: a change fails for what it changed, not for its luck, nor for a slow machine.
+# `HYPOTHESIS_PROFILE=explore make test` draws new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing in the tests may depend on the network
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -1,7 +1,6 @@
 import importlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,13 +13,11 @@ def run_python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def test_help_is_fast_and_imports_nothing_heavy():
-    start = time.perf_counter()
+def test_help_imports_nothing_heavy():
     out = run_python(
         "import sys; from moalign.cli import main; code = main(['--help']); "
         f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules], code)"
     )
-    assert time.perf_counter() - start < 5  # a loaded test machine; alone it takes 0.06 s
     assert "HEAVY [] 0" in out
     for verb in VERBS:
         assert f"  {verb}" in out

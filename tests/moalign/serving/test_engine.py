@@ -17,7 +17,7 @@ def make_request(seed=0, length=4, max_tokens=8, temperature=0.0, weight=0.5, **
     return GenerationRequest(prompt, torch.tensor([weight, 1 - weight]), max_tokens, temperature, seed=seed, **more)
 
 
-def wait_until(condition, seconds=10.0):
+def wait_until(condition, seconds=120.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import httpx
 import pytest
@@ -132,9 +131,7 @@ def test_every_setting_has_a_help_text():
 
 def test_importing_the_package_is_cheap():
     code = "import sys, moalign.serving; assert not {'torch', 'fastapi', 'transformers'} & set(sys.modules)"
-    begin = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert time.monotonic() - begin < 5
 
 
 def test_a_missing_fastapi_says_what_to_install():

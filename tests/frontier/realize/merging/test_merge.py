@@ -342,11 +342,12 @@ class TestNothingIsLeft:
     @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
     def test_of_a_merge_that_is_killed(self, llamas, tmp_path, sign):
         code = f"""
-            import threading
+            import signal, threading
             from frontier.realize.merging import compute, merge
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
             def stuck(*args):
                 open({str(tmp_path / "started")!r}, "w").close()
-                threading.Event().wait(0.05)
+                threading.Event().wait(0.5)
                 return real(*args)
             real, compute.merge_piece = compute.merge_piece, stuck
             merge({halves(llamas)!r}, {str(tmp_path / "out")!r}, progress=False, workers=2)
