@@ -27,19 +27,20 @@ class AnswerModel:
     anything out for good, and one wrong answer costs a question or two, not the result.
 
     Args:
-        rationality (`float`, *optional*, defaults to 50): the median of $\beta > 0$, how sharply answers follow utilities, per range of utility: at 50, a difference of a tenth of
-            the range decides 98 of 100 answers that are no slips. $\beta$ itself is not known and learnt from the answers: log-normal before the first.
-        spread (`float`, *optional*, defaults to 0.5): the standard deviation of $\log \beta$, at least 0.
-        tie (`float`, *optional*, defaults to 0.02): $\tau > 0$, a share of the range: someone very rational answers "can't tell" when two points differ by less.
+        rationality (`float`, *optional*, defaults to 300): the median of $\beta > 0$, how sharply answers follow utilities, per range of utility: at 300, a difference of 0.03
+            of the range decides 99 of 100 answers that are no slips. Slips have a number of their own, so people who are wrong now and then are not taken for people who can't
+            see small differences. $\beta$ itself is not known and learnt from the answers: log-normal before the first.
+        spread (`float`, *optional*, defaults to 1): the standard deviation of $\log \beta$, at least 0; at 1, $\beta$ is from 42 to 2100 for 95 of 100 people.
+        tie (`float`, *optional*, defaults to 0.015): $\tau > 0$, a share of the range: someone very rational answers "can't tell" when two points differ by less.
         lapse (`float`, *optional*, defaults to 0.1): $\lambda$ in [0, 0.5].
 
     Raises:
         InputError: a value is out of its range.
     """
 
-    rationality: float = 50.0
-    spread: float = 0.5
-    tie: float = 0.02
+    rationality: float = 300.0
+    spread: float = 1.0
+    tie: float = 0.015
     lapse: float = 0.1
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class Settings:
             `"auto"` for both, each as far as the answers support it.
         criterion (`str`, *optional*, defaults to `"choice"`): how the next question is found (see `best_question`).
         max_questions (`int`, *optional*, defaults to 12): stop after as many.
-        regret (`float`, *optional*, defaults to 0.005): stop as soon as the choice is expected to fall short of the best by at most this share of the person's range of
+        regret (`float`, *optional*, defaults to 0.002): stop as soon as the choice is expected to fall short of the best by at most this share of the person's range of
             utility over the candidates that no other dominates. At 0.02 people are asked 2 questions fewer, and a quarter of them end more than 2 % below their best.
         samples (`int`, *optional*, defaults to 8192): utilities in the posterior's sample, a power of 2.
         seed (`int`, *optional*, defaults to 0): same seed, same answers, same questions.
@@ -47,7 +47,7 @@ class Settings:
     model: Model = "auto"
     criterion: Criterion = "choice"
     max_questions: int = 12
-    regret: float = 0.005
+    regret: float = 0.002
     samples: int = 8192
     seed: int = 0
 

@@ -42,7 +42,7 @@ class ChooseOptions:
     regret: float | None = field(
         default=None,
         metadata=about(
-            "Stop when the choice is expected to be this close to the best, as a share of your range, 0.005 by default."
+            "Stop when the choice is expected to be this close to the best, as a share of your range, 0.002 by default."
         ),
     )
     resume: Path | None = field(default=None, metadata=about("Go on with the conversation of this file."))
