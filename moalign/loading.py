@@ -77,7 +77,7 @@ def attach_adapters(model: PreTrainedModel, adapters: Mapping[str, str | Path]) 
     if peft_model is None:
         raise InputError("adapters is empty: name at least one objective and its adapter folder")
     for name, parameter in peft_model.named_parameters():
-        if ".lora_" in name and not torch.isfinite(parameter).all():
+        if (".lora_" in name or ".modules_to_save." in name) and not torch.isfinite(parameter).all():
             raise InputError(f"adapter weight '{name}' holds values that are not finite")
     return peft_model
 

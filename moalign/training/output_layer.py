@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frontier.realize.adapters import SteerableLinear
+from frontier.realize.adapters import SteerableLinear, SteerableModule
 from moalign.conditioning.adapter_mixture import quiet_about_tied_layers
 from moalign.policy import SteerablePolicy
 
 
 def has_adapter_on_output_layer(policy: SteerablePolicy) -> bool:
     """Whether the layer that makes the logits carries an adapter."""
-    return isinstance(policy.base.get_output_embeddings(), SteerableLinear)
+    return isinstance(policy.base.get_output_embeddings(), (SteerableLinear, SteerableModule))
 
 
 @contextlib.contextmanager
@@ -23,10 +23,10 @@ def hidden_adapter_on_output_layer(policy: SteerablePolicy) -> Iterator[None]:
     """Let TRL build a trainer for such a policy: it refuses, rightly, what its fused path cannot train, and is not asked to take that path."""
     base: Any = policy.base
     head = base.get_output_embeddings()
-    if not isinstance(head, SteerableLinear):
+    if not has_adapter_on_output_layer(policy):
         yield
         return
-    base.get_output_embeddings = lambda: head.base_layer
+    base.get_output_embeddings = lambda: head.original_module if isinstance(head, SteerableModule) else head.base_layer
     try:
         with quiet_about_tied_layers():
             yield
