@@ -46,7 +46,7 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
         "",
     ]
     if manifest.training:
-        lines += ["## Training", "", *_table(("setting", "value"), list(manifest.training.items())), ""]
+        lines += ["## Training", "", *table(("setting", "value"), list(manifest.training.items())), ""]
     if manifest.normalizer:
         lines += ["## What the weights refer to", ""]
         lines += [f"Rewards are centred and scaled by {manifest.normalizer.get('source', 'the reference policy')}:", ""]
@@ -56,7 +56,7 @@ def model_card(manifest: "Manifest", front: "ParetoFront | None" = None) -> str:
             manifest.normalizer.get("scale", []),
             strict=False,
         )
-        lines += [*_table(("objective", "location", "scale"), [(n, f"{a:.4g}", f"{b:.4g}") for n, a, b in rows]), ""]
+        lines += [*table(("objective", "location", "scale"), [(n, f"{a:.4g}", f"{b:.4g}") for n, a, b in rows]), ""]
     if front is not None:
         volume = front.hypervolume()
         where = ", ".join(f"{n} {v:.3g}" for n, v in zip(front.objectives, volume.reference_point, strict=True))
@@ -117,7 +117,9 @@ def _shares(k: int) -> list[float]:
     return [first] + [0.1 if k < 10 else 0.0] * (k - 1)
 
 
-def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
+def table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
+    """The lines of a Markdown table; nested settings in a cell as `name value, name value`, numbers short."""
+
     def line(cells: Any) -> str:
         return "| " + " | ".join(_shown(c) for c in cells) + " |"
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from peft import PeftModel
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from frontier.atomic import replace_folder, write_text
 from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
-from frontier.realize.export import export_lora, export_merged
+from frontier.realize.export import base_tensors
 from moalign.bundle import (
     BaseModel,
     Manifest,
@@ -29,6 +29,10 @@ from moalign.conditioning.base import Conditioning, Text, conditioning_from_json
 from moalign.loading import attach_adapters, load_base, load_tokenizer
 from moalign.model_card import model_card
 from moalign.preference import Preference
+
+if TYPE_CHECKING:
+    from frontier.front import ParetoFront
+    from moalign.exporting.facts import ExportFacts
 
 PreferenceLike = Preference | str | Mapping[str, Any]
 # None stands for the reference policy: the base model without any adapter.
@@ -339,15 +343,13 @@ class SteerablePolicy:
 
     def manifest(self, out: Path) -> Manifest:
         """What `steer.json` says of this policy when saved at `out`."""
-        base = self.base
-        own = {n.replace(".base_layer.", "."): t for n, t in base.state_dict().items() if ".lora_" not in n}
-        name = str(base.config.name_or_path)
+        name = str(self.base.config.name_or_path)
         return Manifest(
             objectives=self.objectives,
             base=BaseModel(
                 name_or_path=portable_location(name, out),
-                digest=weights_digest(own.items()),
-                revision=None if Path(name).is_dir() else getattr(base.config, "_commit_hash", None),
+                digest=weights_digest(base_tensors(self.model).items()),
+                revision=None if Path(name).is_dir() else getattr(self.base.config, "_commit_hash", None),
             ),
             normalizer=self.normalizer,
             training=self.training,
@@ -367,24 +369,32 @@ class SteerablePolicy:
             write_manifest(folder, manifest)
             write_text(folder / "README.md", model_card(manifest))
 
-    def export(self, preference: PreferenceLike, out: str | Path, kind: Literal["lora", "merged"] = "lora") -> None:
-        """Write the policy at one preference as a model that knows nothing of moalign.
+    def export(
+        self,
+        preference: PreferenceLike,
+        out: str | Path,
+        kind: Literal["lora", "truncated", "merged"] = "lora",
+        *,
+        rank: int | None = None,
+        prompts: Sequence[Text] | None = None,
+        front: "ParetoFront | None" = None,
+        max_shard_size: int | str = "5GB",
+    ) -> "ExportFacts":
+        """Write the policy at one preference as a model that knows nothing of moalign, with its tokenizer and a model card.
 
         Args:
-            preference: the point to export.
+            preference: the point.
             out (`str` or `Path`): the folder to write.
-            kind (`str`, *optional*, defaults to `"lora"`): `"lora"`, one exact LoRA of rank Σ r_k, or `"merged"`, the whole model.
+            kind (`str`, *optional*, defaults to `"lora"`): `"lora"`, one exact LoRA of rank Σ r_k; `"truncated"`, the best LoRA of rank `rank`; `"merged"`, the whole model.
+            rank (`int`, *optional*): of a truncated LoRA.
+            prompts (*optional*): to compare the logits of a truncated LoRA with the exact ones on.
+            front (*optional*): measured of this policy, for the card.
+            max_shard_size (*optional*, defaults to 5 GB): of one file of merged weights. More: `moalign.exporting.live.export_policy`.
+
+        Raises:
+            InputError: the policy reads its preference in the prompt, or its adapters cannot be exported in this form.
         """
-        if self.conditioning.kind == "prompt":
-            raise InputError(
-                "this policy reads its preference in the prompt, so no weights stand for one: "
-                f"export its adapter '{self.conditioning.adapters[0]}' as it is and put the preference into the prompt"
-            )
-        row = self.conditioning.mixing(self.weights(preference, 1))[0].tolist()
-        if kind == "lora":
-            export_lora(self.mixture, row, out)
-        elif kind == "merged":
-            export_merged(self.mixture, row, out)
-        else:
-            raise InputError(f"unknown kind of export '{kind}': valid are lora, merged")
-        self.tokenizer.save_pretrained(out)
+        from moalign.exporting.live import export_policy
+
+        options: dict[str, Any] = {"prompts": prompts, "front": front, "max_shard_size": max_shard_size}
+        return export_policy(self, Preference.coerce(preference, self.objectives), out, kind, rank=rank, **options)

@@ -1,21 +1,71 @@
-"""Turn one point of the front into a model that any tool loads: an exact concatenated LoRA, or merged weights."""
+"""Turn one point of the front into a model that any tool loads, from a model in memory: an exact concatenated LoRA, or merged weights.
+
+`merged_export` does the latter from files, without a model in memory; `lora_writing` writes a LoRA from folders.
+"""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from peft import LoraConfig
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from peft import PeftModel, get_peft_model_state_dict
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from frontier.atomic import replace_folder, write_text
+from frontier.atomic import write_text
+from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
+from frontier.realize.lora_folder import LoraFolder, mix_deltas
+from frontier.realize.lora_writing import LoraSum, nbytes_of, sum_as_lora, write_lora
+from frontier.realize.merging.output import full_disk_is_told
+from frontier.realize.replace_export import replace_export
 
 
+def base_tensors(model: PeftModel) -> dict[str, Tensor]:
+    """The tensors of the model under the adapters, by the names that it has without any; tied names share one tensor."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in cast("PreTrainedModel", model.get_base_model()).state_dict().items():
+        if not any(part in name for part in (".lora_", ".modules_to_save.", ".token_adapter.")):
+            found[name.replace(".base_layer.", ".").replace(".original_module.", ".")] = tensor
+    return found
+
+
+def adapters_of(mixture: AdapterMixture) -> list[LoraFolder]:
+    """The K adapters of a model in memory, as if they had been saved and read again.
+
+    Raises:
+        InputError: an adapter is not finite, or does something that `LoraFolder` refuses.
+    """
+    folders = []
+    for name in mixture.names:
+        tensors = get_peft_model_state_dict(mixture.model, adapter_name=name, save_embedding_layers=False)
+        for key, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise InputError(f"adapter '{name}': tensor '{key}' holds NaN or infinite numbers")
+        cpu = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
+        folder = LoraFolder.of(name, mixture.model.peft_config[name].to_dict(), cpu)
+        # PEFT's configuration has one flag for all layers, where the layers themselves may differ.
+        modules = {
+            path: replace(module, transposed=_is_transposed(mixture.model, path), certain=True)
+            for path, module in folder.modules.items()
+        }
+        folders.append(replace(folder, modules=modules))
+    return folders
+
+
+def _is_transposed(model: PeftModel, path: str) -> bool:
+    return bool(getattr(cast("PreTrainedModel", model.get_base_model()).get_submodule(path), "fan_in_fan_out", False))
+
+
+def mixture_as_lora(mixture: AdapterMixture, weights: Sequence[float]) -> LoraSum:
+    """The exact ΔW(w) of a model in memory as one LoRA; see `sum_as_lora`."""
+    # One model holds them all, whatever their folders once called it.
+    return sum_as_lora(adapters_of(mixture), weights, base_tensors(mixture.model), same_base=False)
+
+
+@torch.no_grad()
 def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Path) -> None:
     """Write ΔW(w) as one ordinary PEFT LoRA folder: the experts' factors side by side, rank Σ r_k, no truncation.
 
@@ -24,118 +74,66 @@ def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Pa
     Args:
         mixture (`AdapterMixture`): the K adapters over their base.
         weights (`Sequence[float]`): K weights.
-        out (`str` or `Path`): the folder to write; it appears only when complete.
+        out (`str` or `Path`): the folder to write; it appears only when complete, in the place of an earlier export.
+
+    Raises:
+        InputError: an adapter does what no LoRA folder holds (DoRA, biases), or the disk is full.
     """
-    with replace_folder(out) as folder:
-        write_lora_files(mixture, {path: mixture.factors(path, weights) for path in mixture.layers}, folder)
-
-
-def write_lora_files(
-    mixture: AdapterMixture, factors: Mapping[str, tuple[Tensor, Tensor] | None], folder: Path
-) -> dict[str, int]:
-    """Write factors of each layer's ΔW as the files of a PEFT LoRA with scaling 1.
-
-    Args:
-        mixture (`AdapterMixture`): names the base and the target layers.
-        factors (`Mapping[str, tuple[Tensor, Tensor] | None]`): path of each layer to B `[d_out, r]` and A `[r, d_in]`; `None` = no change. A LoRA folder must hold every target layer, so
-            that no reader reports missing keys: such a layer gets zeros of rank 1.
-        folder (`Path`): exists.
-
-    Returns:
-        `dict[str, int]`: the rank of each layer.
-    """
-    tensors: dict[str, Tensor] = {}
-    ranks: dict[str, int] = {}
-    for path, pair in factors.items():
-        up, down = no_change(mixture, path) if pair is None else pair
-        ranks[path] = down.shape[0]
-        tensors[f"base_model.model.{path}.lora_A.weight"] = down.contiguous().cpu()
-        tensors[f"base_model.model.{path}.lora_B.weight"] = up.contiguous().cpu()
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    write_text(folder / "adapter_config.json", json.dumps(_lora_config(mixture, ranks), indent=2) + "\n")
-    return ranks
-
-
-def no_change(mixture: AdapterMixture, path: str) -> tuple[Tensor, Tensor]:
-    """Factors of rank 1 that change nothing."""
-    layer = mixture.layers[path]
-    name = next(iter(layer.lora_A))
-    up, down = layer.up(name), layer.down(name)
-    return up.new_zeros(up.shape[0], 1), down.new_zeros(1, down.shape[1])
-
-
-def _lora_config(mixture: AdapterMixture, ranks: dict[str, int]) -> dict[str, Any]:
-    first = cast("LoraConfig", mixture.model.peft_config[mixture.names[0]])
-    usual = max(ranks.values())
-    # Anchored full paths: a bare suffix would also match "layers.11" for "layers.1".
-    unusual = {f"^{re.escape(path)}$": rank for path, rank in ranks.items() if rank != usual}
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": first.base_model_name_or_path,
-        "revision": first.revision,
-        "r": usual,
-        "lora_alpha": usual,
-        "rank_pattern": unusual,
-        "alpha_pattern": unusual,
-        "target_modules": sorted(ranks),
-        "fan_in_fan_out": first.fan_in_fan_out,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "use_rslora": False,
-        "inference_mode": True,
-    }
+    total = mixture_as_lora(mixture, weights)
+    with full_disk_is_told(Path(out), nbytes_of(total), "the adapter"), replace_export(out) as folder:
+        write_lora(total, folder)
 
 
 def merged_state_dict(mixture: AdapterMixture, weights: Sequence[float]) -> dict[str, Tensor]:
     """The base model's state dict at W0 + ΔW(w), under the base model's own names; the live model is not touched.
 
-    ΔW is summed in float64 and rounded once to the base's dtype.
+    Every adapter that `LoraFolder.delta` describes is taken. Sums are in float64 and rounded once to the base's dtype; tensors that no adapter changes are the live ones.
     """
-    merged: dict[str, Tensor] = {}
-    for name, tensor in cast("nn.Module", mixture.model.base_model.model).state_dict().items():
-        if ".lora_" in name:
-            continue
-        path, _, leaf = name.rpartition(".base_layer.")
-        if not path:
-            merged[name] = tensor
-            continue
-        factors = mixture.factors(path, weights) if leaf == "weight" else None
-        if factors is not None:
-            delta = factors[0].double() @ factors[1].double()
-            if mixture.layers[path].fan_in_fan_out:  # GPT-2's Conv1D keeps its weight as [d_in, d_out]
-                delta = delta.T
-            tensor = (tensor.double() + delta).to(tensor.dtype)
-        merged[f"{path}.{leaf}"] = tensor
+    merged = base_tensors(mixture.model)
+    originals = {name: tensor.detach().cpu() for name, tensor in merged.items()}
+    for name, change in mix_deltas(adapters_of(mixture), weights, originals, same_base=False):
+        merged[name] = (originals[name].double() + change.double()).to(merged[name].dtype)
     return merged
 
 
 @torch.no_grad()
-def export_merged(mixture: AdapterMixture, weights: Sequence[float], out: str | Path) -> None:
-    """Write the whole model at W0 + ΔW(w) as an ordinary transformers folder (safetensors, no PEFT needed to read it).
+def export_merged(
+    mixture: AdapterMixture,
+    weights: Sequence[float],
+    out: str | Path,
+    *,
+    max_shard_size: int | str = "5GB",
+    finish: Callable[[Path], object] | None = None,
+) -> None:
+    """Write the whole model at W0 + ΔW(w) as an ordinary transformers folder (safetensors, no PEFT needed to read it), from a model in memory.
 
     Where an adapter sits on an output layer that the base ties to its input embedding, only the output layer changes: the exported configuration unties the two.
 
     Args:
         mixture (`AdapterMixture`): the K adapters over their base.
         weights (`Sequence[float]`): K weights.
-        out (`str` or `Path`): the folder to write; it appears only when complete.
+        out (`str` or `Path`): the folder to write; it appears only when complete, in the place of an earlier export.
+        max_shard_size (`int` or `str`, *optional*, defaults to 5 GB): of one weights file.
+        finish (`Callable`, *optional*): is given the folder before it takes its name, to write a model card into it.
     """
     base = cast("PreTrainedModel", mixture.model.get_base_model())
     merged = merged_state_dict(mixture, weights)
-    with replace_folder(out) as folder:
-        base.save_pretrained(folder, state_dict=dict(merged))
-        if _is_untied(mixture, base, merged):
+    nbytes = sum(t.numel() * t.element_size() for t in merged.values())
+    with full_disk_is_told(Path(out), nbytes), replace_export(out) as folder:
+        base.save_pretrained(folder, state_dict=dict(merged), max_shard_size=max_shard_size)
+        if _is_untied(base_tensors(mixture.model), merged):
             _untie(folder / "config.json")
+        if finish is not None:
+            finish(folder)
 
 
-def _is_untied(mixture: AdapterMixture, base: "PreTrainedModel", merged: dict[str, Tensor]) -> bool:
-    """Whether the merged output layer no longer is the input embedding that the base ties it to."""
-    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
-    paths = [path for path, layer in mixture.layers.items() if layer is head]
-    if not paths or embedding is None or cast("Any", head).weight is not embedding.weight:
-        return False
-    return not torch.equal(merged[f"{paths[0]}.weight"], cast("Tensor", embedding.weight))
+def _is_untied(before: dict[str, Tensor], merged: dict[str, Tensor]) -> bool:
+    """Whether of two names that shared one tensor only one still has it."""
+    shared: dict[int, list[str]] = {}
+    for name, tensor in before.items():
+        if tensor.numel():
+            shared.setdefault(tensor.data_ptr(), []).append(name)
+    return any(len({merged[name].data_ptr() for name in names}) > 1 for names in shared.values())
 
 
 def _untie(path: Path) -> None:

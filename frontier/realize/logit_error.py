@@ -1,9 +1,9 @@
 """How far the logits of an approximated mixture are from those of the exact one, on prompts that someone cares about."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ def measure_logit_error(
     weights: Sequence[float],
     factors: Mapping[str, tuple[Tensor, Tensor]],
     prompts: Sequence[Sequence[int]],
+    whole: Collection[str] = (),
 ) -> LogitError:
     """Compare the exact mixture at these weights with the base plus other factors.
 
@@ -51,10 +52,15 @@ def measure_logit_error(
         weights (`Sequence[float]`): K weights.
         factors (`Mapping[str, tuple[Tensor, Tensor]]`): by layer path: B `[d_out, r]`, holding all scalings, and A `[r, d_in]`.
         prompts (`Sequence[Sequence[int]]`): token ids, as `tokenizer(texts)["input_ids"]` gives them.
+        whole (`Collection[str]`, *optional*): tensors that the mixture replaces as a whole, which cannot be compared this way.
 
     Raises:
-        InputError: there are no prompts or one is empty.
+        InputError: there are no prompts or one is empty, or the mixture replaces tensors.
     """
+    for name in whole:
+        raise InputError(
+            f"logits cannot be compared: '{name}' is replaced as a whole (modules_to_save), not by factors"
+        )
     if not prompts or not all(len(prompt) for prompt in prompts):
         raise InputError("logits are compared on at least one prompt, and none of them may be empty")
     device = next(mixture.model.parameters()).device
@@ -94,12 +100,15 @@ def _added(mixture: AdapterMixture, factors: Mapping[str, tuple[Tensor, Tensor]]
 
     def hook(up: Tensor, down: Tensor) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
         def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            thin = functional.linear(args[0].to(down.dtype), down)
-            return (output + functional.linear(thin, up)).to(output.dtype)
+            a, b = down.to(output.device), up.to(output.device)
+            looks_up = not args[0].is_floating_point()
+            thin = functional.embedding(args[0], a.T) if looks_up else functional.linear(args[0].to(a.dtype), a)
+            return (output + functional.linear(thin, b)).to(output.dtype)
 
         return add
 
-    handles = [mixture.layers[path].register_forward_hook(hook(up, down)) for path, (up, down) in factors.items()]
+    model = cast("nn.Module", mixture.model.base_model.model)
+    handles = [model.get_submodule(path).register_forward_hook(hook(*pair)) for path, pair in factors.items()]
     try:
         yield
     finally:

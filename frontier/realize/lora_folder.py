@@ -74,8 +74,24 @@ class LoraFolder:
         """
         folder = Path(path)
         config = read_config(folder)
+        check_config(folder, config)  # before its tensors are read, which may be many
+        return cls.of(folder, config, read_tensors(folder))
+
+    @classmethod
+    def of(cls, path: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "LoraFolder":
+        """The same from what such a folder would hold, for an adapter that is in memory.
+
+        Args:
+            path (`str` or `Path`): how messages call it.
+            config (`Mapping[str, Any]`): as `adapter_config.json` has it.
+            tensors (`Mapping[str, Tensor]`): as `adapter_model.safetensors` has them.
+
+        Raises:
+            InputError: see `read`.
+        """
+        folder = Path(path)
         check_config(folder, config)
-        pairs, rest, extras = sort_tensors(folder, read_tensors(folder))
+        pairs, rest, extras = sort_tensors(folder, tensors)
         modules = {name: build_module(folder, config, name, pair) for name, pair in sorted(pairs.items())}
         for name, extra in extras.items():
             if name not in modules:
@@ -96,6 +112,35 @@ class LoraFolder:
     def low_rank(self) -> bool:
         """Whether B and A describe all that the adapter does (no whole tensors, no DoRA, no biases)."""
         return not self.whole and all(m.magnitude is None and m.bias is None for m in self.modules.values())
+
+    def product(self, name: str, base: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """Two thin factors whose product is `delta`, in the orientation of the base's own tensor; their shapes are checked against it.
+
+        Args:
+            name (`str`): a tensor that the adapter changes.
+            base (`Mapping[str, Tensor]`): see `delta`; only shapes are looked at.
+
+        Returns:
+            `tuple[Tensor, Tensor]`: `[rows, r]` (holding the scaling) and `[r, columns]`, or `None` where no factors of known rank describe the change.
+
+        Raises:
+            InputError: the base has no such tensor or one of another shape.
+        """
+        module, _, leaf = name.rpartition(".")
+        lora = self.modules.get(module)
+        if (
+            leaf != "weight"
+            or lora is None
+            or lora.magnitude is not None
+            or lora.copy is not None
+            or name in self.whole
+        ):
+            return None
+        up, down = lora.factors()
+        flip = lora.embedding or self._is_flipped(module, base)
+        left, right = (down.T, up.T) if flip else (up, down)
+        _check_shape(self.path, name, (left.shape[0], right.shape[1]), self._base(name, base))
+        return left, right
 
     def delta(self, name: str, base: Mapping[str, Tensor] | None = None) -> Tensor:
         """What the adapter adds to one tensor, in float32 (float64 where the file has it) and in the orientation of the base's own.
@@ -162,8 +207,8 @@ class LoraFolder:
         """
         flag = self.modules[module].transposed
         own = self._shape_says(module, base)
-        if own is not None:
-            return own
+        if own is not None or self.modules[module].certain:
+            return flag if own is None else own
         one_of_each_kind = {name.rpartition(".")[2]: name for name, m in self.modules.items() if not m.embedding}
         others = {name: self._shape_says(name, base) for name in one_of_each_kind.values()}
         against = next((name for name, says in others.items() if says not in (None, flag)), None)

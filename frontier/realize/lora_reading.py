@@ -75,6 +75,7 @@ class LoraModule:
         magnitude (`Tensor`, *optional*): DoRA's m, `[d_out]`.
         bias (`Tensor`, *optional*): of B (`lora_bias`), `[d_out]`; s times it adds to the layer's own bias.
         copy (`Tensor`, *optional*): the base's weight as PEFT saved it beside adapters of embeddings and output layers.
+        certain (`bool`): `transposed` is what the layer itself says, not the folder's one flag for all layers.
     """
 
     up: Tensor
@@ -85,6 +86,7 @@ class LoraModule:
     magnitude: Tensor | None = None
     bias: Tensor | None = None
     copy: Tensor | None = None
+    certain: bool = False
 
     @property
     def rank(self) -> int:

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frontier.atomic import replace_folder, write_text
+from frontier.atomic import write_text
 from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
-from frontier.realize.export import no_change, write_lora_files
+from frontier.realize.export import mixture_as_lora
 from frontier.realize.logit_error import LogitError, measure_logit_error
-
-REPORT = "truncation.json"
+from frontier.realize.lora_writing import LoraSum, nbytes_of, write_lora
+from frontier.realize.merging.output import full_disk_is_told
+from frontier.realize.replace_export import TRUNCATION, replace_export
 
 
 @dataclass(frozen=True)
@@ -218,24 +219,42 @@ def export_truncated_lora(
         InputError: neither `rank` nor `energy` is given or one is out of range.
     """
     _check_target(rank, energy)
-    exact = {path: mixture.factors(path, weights) for path in mixture.layers}
-    spaces = {path: rank_space(*pair) for path, pair in exact.items() if pair is not None}
+    total = mixture_as_lora(mixture, weights)
+    factors, layers = truncate_sum(total, rank=rank, energy=energy)
+    logits = None if prompts is None else measure_logit_error(mixture, weights, factors, prompts, total.whole)
+    report = Truncation(layers, logits)
+    with full_disk_is_told(Path(out), nbytes_of(total), "the adapter"), replace_export(out) as folder:
+        write_lora(total, folder, factors=factors)
+        write_text(folder / TRUNCATION, report.to_json())
+    return report
+
+
+def truncate_sum(
+    total: LoraSum, *, rank: int | None = None, energy: float | None = None
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, LayerTruncation]]:
+    """The best factors of lower rank for every layer of a sum of adapters, and what each of them lost. Whole tensors are no concern of it.
+
+    Args:
+        total (`LoraSum`): the exact one.
+        rank (`int`, *optional*): of every layer at most.
+        energy (`float`, *optional*): see `choose_ranks`.
+
+    Raises:
+        InputError: neither `rank` nor `energy` is given or one is out of range.
+    """
+    _check_target(rank, energy)
+    spaces = {path: rank_space(*pair) for path, pair in total.factors.items()}
     ranks = dict(zip(spaces, choose_ranks([s.values for s in spaces.values()], rank=rank, energy=energy), strict=True))
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     layers: dict[str, LayerTruncation] = {}
-    for path, pair in exact.items():
-        if pair is None:
-            factors[path], layers[path] = no_change(mixture, path), LayerTruncation(1, 0, 0.0, 0.0)
+    for path, pair in total.all_factors.items():
+        if path not in spaces:
+            factors[path], layers[path] = pair, LayerTruncation(1, 0, 0.0, 0.0)
             continue
         r, full = ranks[path], pair[1].shape[0]
         factors[path] = pair if r >= full else spaces[path].factors(r)
         layers[path] = LayerTruncation(r, full, spaces[path].norm, 0.0 if r >= full else spaces[path].error(r))
-    logits = None if prompts is None else measure_logit_error(mixture, weights, factors, prompts)
-    report = Truncation(layers, logits)
-    with replace_folder(out) as folder:
-        write_lora_files(mixture, factors, folder)
-        write_text(folder / REPORT, report.to_json())
-    return report
+    return factors, layers
 
 
 def _check_target(rank: int | None, energy: float | None) -> None:

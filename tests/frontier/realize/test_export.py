@@ -66,9 +66,9 @@ def test_conv1d_layers_are_merged_transposed(tmp_path):
 
 
 def test_a_failing_export_leaves_nothing(mixture, tmp_path, monkeypatch):
-    import frontier.realize.export as module
+    import frontier.realize.lora_writing as module
 
-    monkeypatch.setattr(module, "_lora_config", lambda *args: 1 / 0)
+    monkeypatch.setattr(module, "_config", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export_lora(mixture, WEIGHTS[0], tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -205,7 +205,7 @@ def test_zero_weights_export_zero(mixture, tiny_base, tmp_path):
 
 
 def test_a_failing_export_leaves_nothing(mixture, tmp_path, monkeypatch):
-    monkeypatch.setattr("frontier.realize.export.save_file", lambda *args, **options: 1 / 0)
+    monkeypatch.setattr("frontier.realize.lora_writing._config", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export_truncated_lora(mixture, WEIGHTS, tmp_path / "out", rank=2)
     assert list(tmp_path.iterdir()) == []
