@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,6 +43,14 @@ class TensorSource(Protocol):
 
     def place(self, name: str) -> str:
         """The file that holds a tensor, for messages."""
+
+
+@runtime_checkable
+class ReadsInto(Protocol):
+    """A source that reads into memory that is there already, which spares the operating system finding some for every piece."""
+
+    def read_into(self, memory: Tensor, name: str, start: int, stop: int) -> Tensor:
+        """As `TensorSource.read`; the result may lie in `memory`, flat bytes and as many as the elements have."""
 
 
 class Checkpoint:
@@ -126,6 +134,10 @@ class Checkpoint:
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """See `TensorSource`."""
         return self._files[name].read(name, start, stop)
+
+    def read_into(self, memory: Tensor, name: str, start: int, stop: int) -> Tensor:
+        """See `ReadsInto`."""
+        return self._files[name].read(name, start, stop, memory)
 
     def mapped(self, name: str) -> Tensor:
         """A whole tensor in its shape as a view into its file; a tied output layer is the embedding."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError
+from frontier.realize.merging.checkpoint import ReadsInto
 from frontier.realize.merging.methods.base import MergeMethod
 from frontier.realize.merging.plan import Input, TensorPlan
 
@@ -24,6 +25,8 @@ SEGMENT = 1 << 23
 # Bytes that all threads together hold, unless one tensor alone needs more.
 BUDGET = 1 << 29
 MOST_WORKERS = 4
+# A thread keeps memory of this many bytes for each model's pieces from one to the next; more is for the embedding alone and given back.
+KEPT = 1 << 26
 
 Write = Callable[[str, int, Tensor], None]
 
@@ -94,7 +97,7 @@ def run_jobs(
     Raises:
         InputError: a tensor is not finite, or cannot be read or merged; names the tensor and the file.
     """
-    queue, gate = iter(jobs), _Gate(BUDGET)
+    queue, gate, memory = iter(jobs), _Gate(BUDGET), _Memory()
     taking, stop = threading.Lock(), threading.Event()
 
     def work() -> None:
@@ -109,7 +112,8 @@ def run_jobs(
                         if stop.is_set():
                             return
                         end = min(start + job.step, job.stop)
-                        write(job.tensor.name, start, merge_piece(job.tensor, method, start, end, device, seed))
+                        piece = merge_piece(job.tensor, method, start, end, device, seed, memory)
+                        write(job.tensor.name, start, piece)
                         with taking:
                             advance(end - start)
 
@@ -120,7 +124,7 @@ def run_jobs(
             stop.set()
             raise
 
-    with _one_thread_each(workers), ThreadPoolExecutor(workers, thread_name_prefix="merge") as pool:
+    with _one_thread_each(), ThreadPoolExecutor(workers, thread_name_prefix="merge") as pool:
         running = [pool.submit(guarded) for _ in range(workers)]
         try:
             for future in running:
@@ -130,14 +134,21 @@ def run_jobs(
 
 
 def merge_piece(
-    tensor: TensorPlan, method: MergeMethod, start: int, stop: int, device: torch.device, seed: int
+    tensor: TensorPlan,
+    method: MergeMethod,
+    start: int,
+    stop: int,
+    device: torch.device,
+    seed: int,
+    memory: "_Memory | None" = None,
 ) -> Tensor:
     """Some elements of a tensor of the result, flat, on the CPU, in the result's dtype."""
     if tensor.parameters is None:
         return _agreed(tensor, start, stop)
+    memory = memory or _Memory()
     whole = start == 0 and stop == tensor.layout.numel
     shape = tensor.layout.shape if whole else (stop - start,)
-    given = [_finite(each, start, stop).to(device).view(shape) for each in tensor.all_inputs]
+    given = [memory.read(i, each, start, stop).to(device).view(shape) for i, each in enumerate(tensor.all_inputs)]
     base = None if tensor.base is None else given.pop(0)
     generator = _generator(seed, tensor.name, start, device) if method.random else None
     try:
@@ -154,12 +165,32 @@ def merge_piece(
     return result
 
 
-def _finite(given: Input, start: int, stop: int) -> Tensor:
-    piece = given.source.read(given.tensor, start, stop)
-    if not _is_finite(piece):
-        what = "NaN" if piece.isnan().any() else "infinite"
-        raise InputError(f"tensor '{given.tensor}' in {given} has {what} values")
-    return piece
+class _Memory(threading.local):
+    """What each thread reads into, piece after piece: memory that is new costs more time than reading a file that the system has at hand."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, Tensor] = {}
+
+    def read(self, slot: int, given: Input, start: int, stop: int) -> Tensor:
+        """Elements of a tensor, which stay until the thread reads into this slot again."""
+        if isinstance(given.source, ReadsInto):
+            piece = given.source.read_into(
+                self._slot(slot, (stop - start) * given.layout.dtype.itemsize), given.tensor, start, stop
+            )
+        else:
+            piece = given.source.read(given.tensor, start, stop)
+        if not _is_finite(piece):
+            what = "NaN" if piece.isnan().any() else "infinite"
+            raise InputError(f"tensor '{given.tensor}' in {given} has {what} values")
+        return piece
+
+    def _slot(self, slot: int, nbytes: int) -> Tensor:
+        held = self._slots.get(slot)
+        if held is None or held.numel() < nbytes:
+            held = torch.empty(nbytes, dtype=torch.uint8)
+            if nbytes <= KEPT:
+                self._slots[slot] = held
+        return held
 
 
 def _is_finite(piece: Tensor) -> bool:
@@ -209,11 +240,10 @@ class _Gate:
 
 
 @contextmanager
-def _one_thread_each(workers: int) -> Iterator[None]:
-    """New threads inherit torch's number of threads; several of them with several each would only wait for each other."""
+def _one_thread_each() -> Iterator[None]:
+    """New threads inherit torch's number of threads; several of them with several each would only wait for each other, and pieces are too small to be shared out."""
     before = torch.get_num_threads()
-    if workers > 1:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -67,6 +67,12 @@ class WithLora:
             self._own.name = self._own.tensor = None
         return part
 
+    def read_into(self, memory: Tensor, name: str, start: int, stop: int) -> Tensor:
+        """See `ReadsInto`."""
+        if name in self._changed:
+            return self.read(name, start, stop)
+        return self.base.read_into(memory, self.base.tied.get(name, name), start, stop)
+
     def in_pieces(self, name: str) -> bool:
         """See `TensorSource`."""
         return name not in self._changed

@@ -153,6 +153,7 @@ def merge_state_dicts(
     device: str | torch.device = "cpu",
     workers: int | None = None,
     seed: int = 0,
+    into: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Merge state dicts in memory; the same numbers as `merge` gives for the same tensors on disk.
 
@@ -165,16 +166,18 @@ def merge_state_dicts(
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): where to compute; the result is on the CPU.
         workers (`int`, *optional*): threads, by default one per core and 4 at most.
         seed (`int`, *optional*, defaults to 0): of methods that draw at random.
+        into (`Mapping[str, Tensor]`, *optional*): the state dict of a loaded model, on any device and of any floating dtype, whose tensors are overwritten;
+            no other memory of their size is taken. It may be one of `models`. After an error some of its tensors are new and some are not.
 
     Returns:
-        `dict[str, Tensor]`: a new state dict. Names that share one tensor in every model share one here.
+        `dict[str, Tensor]`: a new state dict, or the tensors of `into`. Names that share one tensor in every model share one here.
 
     Raises:
         InputError: see `merge`.
 
     Example:
         ```python
-        model.load_state_dict(merge_state_dicts([a.state_dict(), b.state_dict()], "linear", {"weight": [0.3, 0.7]}))
+        merge_state_dicts([a.state_dict(), b.state_dict()], "linear", {"weight": [0.3, 0.7]}, into=model.state_dict())
         ```
     """
     found = find_method(method)
@@ -187,10 +190,13 @@ def merge_state_dicts(
     part = Slice(tuple(Source(name, None, settings) for name, settings in zip(names, own, strict=True)))
     config = MergeConfig(method, (part,), None if base is None else start, general, out_dtype)
     plan = make_plan(config, sources, found)
-    merged = {t.name: torch.empty(t.layout.numel, dtype=t.layout.dtype) for t in plan.tensors}
+    if into is None:
+        merged = {t.name: torch.empty(t.layout.numel, dtype=t.layout.dtype) for t in plan.tensors}
+    else:
+        merged = {t.name: _flat(into, t.name, t.layout.shape) for t in plan.tensors}
 
     def write(name: str, start: int, piece: Tensor) -> None:
-        merged[name][start : start + piece.numel()] = piece
+        merged[name][start : start + piece.numel()].copy_(piece)
 
     _run(plan, found, write, _device(device), _count(workers), seed, progress=False)
     result = {t.name: merged[t.name].view(t.layout.shape) for t in plan.tensors}
@@ -198,6 +204,16 @@ def merge_state_dicts(
         for name, shared in source.tied.items():
             result.setdefault(name, result[shared])
     return result
+
+
+def _flat(into: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    found = into.get(name)
+    if found is None or tuple(found.shape) != shape:
+        told = "is missing" if found is None else f"is {list(found.shape)}"
+        raise InputError(f"into: tensor '{name}' {told}, the merge of it is {list(shape)}")
+    if not found.is_contiguous():
+        raise InputError(f"into: tensor '{name}' is not contiguous: its elements cannot be overwritten in order")
+    return found.detach().view(-1)
 
 
 def _run(

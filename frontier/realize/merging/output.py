@@ -120,7 +120,7 @@ def clear_weights(folder: Path) -> None:
 
 
 @contextmanager
-def full_disk_is_told(out: Path, nbytes: int) -> Iterator[None]:
+def full_disk_is_told(out: Path, nbytes: int, what: str = "the merged model") -> Iterator[None]:
     """Turn the errors of a full disk into a message with the sizes."""
     try:
         yield
@@ -130,7 +130,7 @@ def full_disk_is_told(out: Path, nbytes: int) -> Iterator[None]:
         nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
         free = shutil.disk_usage(nearest).free
         raise InputError(
-            f"{out}: {(error.strerror or 'no room').lower()}: the merged model takes {_size(nbytes)}, and {_size(free)} are free; nothing was written"
+            f"{out}: {(error.strerror or 'no room').lower()}: {what} takes {_size(nbytes)}, and {_size(free)} are free; nothing was written"
         ) from error
 
 

@@ -101,8 +101,14 @@ class TensorFile:
         except (SafetensorError, OSError) as error:
             raise InputError(f"{self.path}: corrupt, or no safetensors file ({error})") from error
 
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+    def read(self, name: str, start: int = 0, stop: int | None = None, memory: Tensor | None = None) -> Tensor:
         """The elements `start` to `stop` of a tensor in row-major order, flat, in their own dtype.
+
+        Args:
+            name (`str`): the tensor.
+            start (`int`, *optional*, defaults to 0): the first element.
+            stop (`int`, *optional*): the one after the last, by default the end.
+            memory (`Tensor`, *optional*): flat bytes, at least as many as are read, to read into; by default new ones. New memory costs more than reading does.
 
         Raises:
             InputError: the file became shorter since it was opened, or the disk cannot read it.
@@ -110,7 +116,8 @@ class TensorFile:
         layout = self.layouts[name]
         stop = layout.numel if stop is None else stop
         size = layout.dtype.itemsize
-        buffer = torch.empty((stop - start) * size, dtype=torch.uint8)
+        nbytes = (stop - start) * size
+        buffer = torch.empty(nbytes, dtype=torch.uint8) if memory is None else memory[:nbytes]
         view = memoryview(cast("Any", buffer.numpy()))
         place, done = self._starts[name] + start * size, 0
         while done < len(view):

@@ -8,7 +8,6 @@ from frontier.errors import InputError
 from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
 from moalign.cli.output_folder import check_unused
-from moalign.cli.quiet import hide_loading_bars
 
 CONFIG = "--config"
 
@@ -48,7 +47,6 @@ def run(arguments: Sequence[str]) -> int:
     if not os.path.isfile(options.recipe):
         raise InputError(f"{options.recipe}: no such file; name the YAML file that says what to merge")
     out = check_unused(options.output_dir, options.overwrite_output_dir)
-    hide_loading_bars()
     from frontier.realize.merging import merge
 
     report = merge(

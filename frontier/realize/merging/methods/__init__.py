@@ -13,6 +13,7 @@
 """
 
 from frontier.errors import unknown_name
+from frontier.realize.merging.methods.arcee_fusion import ArceeFusion
 from frontier.realize.merging.methods.balanced_actor import BalancedActor
 from frontier.realize.merging.methods.base import MergeMethod, Parameters, Setting
 from frontier.realize.merging.methods.bone_soup import BoneSoup, backbone_rewards
@@ -28,8 +29,14 @@ from frontier.realize.merging.methods.layerwise import Layerwise, block_of, laye
 from frontier.realize.merging.methods.linear import Linear
 from frontier.realize.merging.methods.model_stock import ModelStock
 from frontier.realize.merging.methods.multislerp import MultiSlerp
+from frontier.realize.merging.methods.nearswap import NearSwap
+from frontier.realize.merging.methods.nuslerp import NuSlerp
+from frontier.realize.merging.methods.passthrough import Passthrough
+from frontier.realize.merging.methods.ram import Ram
+from frontier.realize.merging.methods.ramplus_tl import RamPlusTensorLocal
 from frontier.realize.merging.methods.rewarded_soups import RewardedSoups
 from frontier.realize.merging.methods.salsa import Salsa
+from frontier.realize.merging.methods.sce import Sce
 from frontier.realize.merging.methods.slerp import Slerp
 from frontier.realize.merging.methods.task_arithmetic import TaskArithmetic
 from frontier.realize.merging.methods.ties import Ties
@@ -38,6 +45,7 @@ from frontier.realize.merging.methods.ties_peft import TiesPeft
 _ALL: tuple[MergeMethod, ...] = (
     Linear(),
     Slerp(),
+    NuSlerp(),
     MultiSlerp(),
     Karcher(),
     TaskArithmetic(),
@@ -49,7 +57,13 @@ _ALL: tuple[MergeMethod, ...] = (
     DellaLinear(),
     Breadcrumbs(),
     BreadcrumbsTies(),
+    Sce(),
+    Ram(),
+    RamPlusTensorLocal(),
+    NearSwap(),
+    ArceeFusion(),
     ModelStock(),
+    Passthrough(),
     Layerwise(),
     RewardedSoups(),
     FactorAverage(),

@@ -33,7 +33,7 @@ class Breadcrumbs(DeltaMethod):
     $$ \theta = \theta_0 + \lambda \sum_i w_i \, m_i \odot (\theta_i - \theta_0) $$
 
     Divided by Σ w_i where `normalize` is on (off by default). A density of 1 keeps everything, also the largest. Where ⌊γ n⌋ is 0 none of the largest is
-    left out (mergekit, in the version looked at, leaves out the whole delta then).
+    left out.
     """
 
     name = "breadcrumbs"

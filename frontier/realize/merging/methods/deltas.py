@@ -64,12 +64,14 @@ class Rule:
         votes (`tuple[float, ...]`, *optional*): `[N]`, by which it enters the election of a sign; `None` = no election.
         shares (`tuple[float, ...]`, *optional*): `[N]`, what it adds to the divisor wherever it enters the sum; `None` = no division.
         lambda_ (`float`): factor of the result.
+        least_share (`float`, *optional*): what the divisor of an election is at least; by default only a divisor of 0 counts as 1.
     """
 
     gains: tuple[float, ...]
     votes: tuple[float, ...] | None
     shares: tuple[float, ...] | None
     lambda_: float
+    least_share: float | None = None
 
 
 class DeltaMethod(MergeMethod):
@@ -159,7 +161,11 @@ def _elect(deltas: list[Tensor], rule: Rule, result: Tensor) -> None:
         # A vote of 0 left no delta to weigh.
         result.add_(d.clamp_min_(0), alpha=rule.gains[i] / vote if vote else 0.0)
     result.mul_(sign)
-    if divisor is not None:
+    if divisor is None:
+        return
+    if rule.least_share is not None:
+        result.div_(divisor.clamp_min_(rule.least_share))
+    else:
         result.div_(divisor.add_(torch.eq(divisor, 0, out=scratch)))
 
 

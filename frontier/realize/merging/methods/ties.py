@@ -22,7 +22,8 @@ class TiesParameters(SparseParameters):
 class Ties(DeltaMethod):
     r"""TIES ([Yadav et al., 2023](https://huggingface.co/papers/2306.01708)) as mergekit defines it.
 
-    1. Trim: of each delta $\theta_i - \theta_0$ keep the ⌊density · n⌋ entries that are largest in magnitude (of equal ones the first), the rest is 0: $d_i$.
+    1. Trim: of each delta $\theta_i - \theta_0$ keep the ⌊density · n⌋ entries, one at least, that are largest in magnitude; the rest is 0: $d_i$. Of equal ones
+       the first are kept, where mergekit's sort keeps any.
     2. Elect: the sign s of $\sum_i w_i d_i$, entry by entry; a sum of exactly 0 elects plus.
     3. Merge, over the models whose $w_i d_i$ has that sign:
 
@@ -44,6 +45,6 @@ class Ties(DeltaMethod):
     ) -> list[Tensor | None]:
         flat, origin = [t.reshape(-1) for t in tensors], base.reshape(-1)
         return [
-            None if density >= 1 else keep_largest(t, origin, int(density * t.numel()))
+            None if density >= 1 else keep_largest(t, origin, max(int(density > 0), int(density * t.numel())))
             for t, density in zip(flat, parameters.density, strict=True)
         ]

@@ -27,7 +27,7 @@ class TiesPeftParameters(Parameters):
 class TiesPeft(Ties):
     r"""TIES ([Yadav et al., 2023](https://huggingface.co/papers/2306.01708)) as PEFT's `ties` computes it (`majority_sign_method: total`, its default), here on full deltas and not on LoRA factors.
 
-    1. Trim as `ties` does: ⌊density · n⌋ entries of each delta stay, $d_i$.
+    1. Trim as `ties` does: ⌊density · n⌋ entries of each delta stay (one at least), $d_i$.
     2. Elect: the sign of $\sum_i d_i$, **without** weights; a sum of exactly 0 elects plus.
     3. Merge, over the models whose $d_i$ has that sign, dividing by their **number**:
 

@@ -1,6 +1,6 @@
 """Keep exactly the k entries of a delta that are largest in magnitude, quickly and without copies of its size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def keep_largest(tensor: Tensor, base: Tensor, count: int, *, prefer_last: bool 
     if count <= 0 or count >= size:
         return torch.full((size,), int(count > 0), dtype=torch.uint8, device=device)
     dtype = work_dtype([tensor], base)
-    threshold = _order_statistic(tensor, base, size - count, dtype)
+    threshold = order_statistic(_magnitudes(tensor, base, dtype), [size - count])[0]
     mask = torch.empty(size, dtype=torch.uint8, device=device)
     for block in blocks(size, device):
         piece = delta(tensor, base, block, dtype).abs_()
@@ -45,17 +45,21 @@ def keep_largest(tensor: Tensor, base: Tensor, count: int, *, prefer_last: bool 
     return mask
 
 
-def _order_statistic(tensor: Tensor, base: Tensor, rank: int, dtype: torch.dtype) -> float:
-    """The magnitude at place `rank` (from 0) in ascending order."""
+def _magnitudes(tensor: Tensor, base: Tensor, dtype: torch.dtype) -> Tensor:
     magnitudes = torch.empty(tensor.numel(), dtype=dtype, device=tensor.device)
     for block in blocks(tensor.numel(), tensor.device):
         torch.abs(delta(tensor, base, block, dtype), out=magnitudes[block])
-    if tensor.device.type != "cpu":
-        return float(magnitudes.kthvalue(rank + 1).values)
+    return magnitudes
+
+
+def order_statistic(values: Tensor, ranks: Sequence[int]) -> list[float]:
+    """The values at some places (from 0) in ascending order; the given ones are rearranged."""
+    if values.device.type != "cpu":
+        return [float(values.kthvalue(rank + 1).values) for rank in ranks]
     # In place and vectorised: 14 times faster than kthvalue, which also copies and carries 8-byte indices along.
-    array = magnitudes.numpy()
-    array.partition(rank)
-    return float(array[rank])
+    array = values.numpy()
+    array.partition(list(ranks) if len(ranks) > 1 else ranks[0])
+    return [float(array[rank]) for rank in ranks]
 
 
 def _unmark(

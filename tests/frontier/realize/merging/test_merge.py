@@ -72,8 +72,14 @@ def test_from_disk_as_in_memory(llamas, tmp_path, method):
         "model_stock": {},
         "salsa": {},
         "balanced_actor": {},
+        "sce": {"select_topk": 0.4},
+        "ram": {},
+        "ramplus_tl": {},
+        "nearswap": {"t": 0.01},
+        "arcee_fusion": {},
+        "passthrough": {},
     }.get(method, {"weight": [0.3, 0.7]})
-    names = ["one"] if method == "slerp" else ["one", "two"]
+    names = ["one"] if method == "slerp" or METHODS[method].most_models == 1 else ["one", "two"]
     base = llamas["base"] if METHODS[method].takes_base else None
     own = {name: value for name, value in settings.items() if name in ("weight", "ratios")}
     each = {llamas[name]: {key: value[i] for key, value in own.items()} for i, name in enumerate(names)}
@@ -86,6 +92,32 @@ def test_from_disk_as_in_memory(llamas, tmp_path, method):
     assert on_disk.keys() == in_memory.keys()
     assert all(torch.equal(on_disk[name], in_memory[name]) for name in on_disk)
     assert logits(tmp_path / "out").isfinite().all()
+
+
+def test_into_a_loaded_model(llamas):
+    model = AutoModelForCausalLM.from_pretrained(llamas["base"], dtype=torch.bfloat16)
+    held = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    dicts = [load_tensors(llamas[name]) for name in ("one", "two")]
+    expected = merge_state_dicts(dicts, "linear", {"weight": [0.3, 0.7]})
+    found = merge_state_dicts(dicts, "linear", {"weight": [0.3, 0.7]}, into=model.state_dict())
+    state = model.state_dict()
+    assert {name: tensor.data_ptr() for name, tensor in state.items()} == held
+    for name, tensor in expected.items():
+        assert torch.equal(state[name], tensor.bfloat16())
+        assert torch.equal(found[name], state[name])
+    dicts[0] = {name: tensor.clone() for name, tensor in dicts[0].items()}
+    merge_state_dicts(dicts, "linear", {"weight": [0.3, 0.7]}, into=dicts[0])  # one of the models itself
+    assert all(torch.equal(dicts[0][name], tensor) for name, tensor in expected.items())
+
+
+def test_refuses_to_merge_into_another_model():
+    one = {"x": torch.zeros(2, 3)}
+    with pytest.raises(InputError, match="into: tensor 'x' is missing"):
+        merge_state_dicts([one], "linear", {"weight": 1}, into={})
+    with pytest.raises(InputError, match=r"into: tensor 'x' is \[3, 2\], the merge of it is \[2, 3\]"):
+        merge_state_dicts([one], "linear", {"weight": 1}, into={"x": torch.zeros(3, 2)})
+    with pytest.raises(InputError, match="'x' is not contiguous"):
+        merge_state_dicts([one], "linear", {"weight": 1}, into={"x": torch.zeros(3, 2).T})
 
 
 def test_task_arithmetic_by_hand(llamas, tmp_path):
@@ -228,6 +260,30 @@ class TestSlices:
         assert model.config.num_hidden_layers == 4
         assert not told["missing_keys"]
         assert not told["unexpected_keys"]
+
+    def test_layers_of_two_models_passed_through_and_scaled_by_a_filter(self, llamas, tmp_path):
+        slices = [
+            {"sources": [{"model": str(llamas["one"]), "layer_range": [0, 2]}]},
+            {
+                "sources": [
+                    {
+                        "model": str(llamas["two"]),
+                        "layer_range": [1, 3],
+                        "parameters": {"scale": [{"filter": "o_proj", "value": 0.0}, {"value": 1.0}]},
+                    }
+                ]
+            },
+        ]
+        found = merged({"merge_method": "passthrough", "slices": slices}, tmp_path / "out")
+        one, two = load_tensors(llamas["one"]), load_tensors(llamas["two"])
+        for new, (model, old) in enumerate(((one, 0), (one, 1), (two, 1), (two, 2))):
+            for part in ("mlp.up_proj", "self_attn.o_proj", "self_attn.q_proj"):
+                expected = model[f"model.layers.{old}.{part}.weight"]
+                scale = 0.0 if part == "self_attn.o_proj" and model is two else 1.0
+                assert torch.equal(found[f"model.layers.{new}.{part}.weight"], expected * scale)
+        assert torch.equal(found["model.embed_tokens.weight"], one["model.embed_tokens.weight"])
+        assert torch.equal(found["model.norm.weight"], two["model.norm.weight"])
+        assert logits(tmp_path / "out").isfinite().all()
 
     def test_all_layers_are_the_same_as_models(self, llamas, tmp_path):
         sources = [

@@ -80,3 +80,11 @@ def test_unbiased_marks_average_to_one():
     total = sum(keep_ranked(tensor, base, 0.5, 0.3, source, unbiased=True) for _ in range(6000)) / 6000
     # The smallest of a row has probability 0.2, hence a standard deviation of 2.
     assert (total - 1).abs().max() < 5 * 2 / 6000**0.5
+
+
+@pytest.mark.parametrize("p", [0.5, 3 / 256, 3.3 / 256, 255.7 / 256, 0.4 / 256])
+def test_a_share_between_two_bytes_is_exact(p):
+    """Eight bits decide at first; a share that is no multiple of 1/256 needs the further ones."""
+    n = 4_000_000
+    kept = keep_some(n, p, draws()).sum().item() / n
+    assert abs(kept - p) < 4.5 * (p * (1 - p) / n) ** 0.5

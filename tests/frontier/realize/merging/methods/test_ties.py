@@ -96,3 +96,10 @@ def test_rescale_restores_the_norm(merge, norm, p):
     got = merge("ties", [tensor], torch.zeros(400), weight=1, density=0.3, rescale=True, rescale_norm=norm)
     assert int((got != 0).sum()) == 120
     assert_close(got.norm(p), tensor.norm(p))
+
+
+def test_a_small_tensor_keeps_one_entry(merge):
+    # ⌊0.1 · 3⌋ = 0, but a density above 0 always keeps the largest.
+    tensor = torch.tensor([1.0, -3.0, 2.0])
+    assert_close(merge("ties", [tensor], torch.zeros(3), weight=1, density=0.1), torch.tensor([0.0, -3.0, 0.0]))
+    assert_close(merge("ties", [tensor], torch.zeros(3), weight=1, density=0.0), torch.zeros(3))
