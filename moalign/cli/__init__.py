@@ -1,4 +1,4 @@
-"""The command line: `moalign demo | reward | groups | train METHOD | front | compare | pick | choose | generate | export | merge | serve | env`.
+"""The command line: `moalign demo | reward | groups | train METHOD | front | compare | pick | choose | generate | export | merge | soup | serve | env`.
 
 Every option is a dataclass field: `--field value` or `--field=value` on the command line, or a flat key of `--config x.yaml`; the command line wins.
 
@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("BUNDLE", "answer prompts at one preference or several"),
     "export": ("BUNDLE", "write the policy at one preference as a plain LoRA or a merged model"),
     "merge": ("", "merge models, or models with adapters, into one, from a file in mergekit's form"),
+    "soup": ("ACTION", "search for the best soups of several experts, per block of layers too, and export one"),
     "serve": ("BUNDLE", "serve a bundle over HTTP (OpenAI's API), a preference per request"),
     "env": ("", "print versions and devices, for bug reports"),
 }
