@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moalign.serving.api import create_app
     from moalign.serving.engine import Engine
-    from moalign.serving.request import GenerationRequest, QueueFull
+    from moalign.serving.request import GenerationRequest, GenerationTimeout, QueueFull
     from moalign.serving.run import ServeConfig, serve
 
-__all__ = ["Engine", "GenerationRequest", "QueueFull", "ServeConfig", "create_app", "serve"]
+__all__ = ["Engine", "GenerationRequest", "GenerationTimeout", "QueueFull", "ServeConfig", "create_app", "serve"]
 
 _HOME = {
     "Engine": "engine",
     "GenerationRequest": "request",
+    "GenerationTimeout": "request",
     "QueueFull": "request",
     "ServeConfig": "run",
     "create_app": "api",

@@ -1,14 +1,17 @@
 """Refuse bodies that are too large before they fill the memory, and text that no tokenizer can read."""
 
+import asyncio
 import json
 import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moalign.serving.errors import ApiError
+from moalign.serving.errors import ApiError, send_error
 
 # A JSON escape of either half of a surrogate pair. Both halves together are a character; one alone is a string that has no UTF-8 form.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# A body that trickles in must not hold its connection for ever.
+READ_SECONDS = 60.0
 
 
 class BodyGuard:
@@ -30,6 +33,32 @@ class BodyGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                body = await self._read(scope, receive)
+        except (TimeoutError, ApiError) as error:
+            late = ApiError(408, f"the body did not arrive within {READ_SECONDS:g} seconds", None, "body_timeout")
+            refusal = error if isinstance(error, ApiError) else late
+            # The rest of the body stays unread, so the connection cannot be used again.
+            await send_error(refusal, scope, receive, send, close=True)
+            return
+        if body is None:
+            return
+        if _SURROGATE.search(body) and _has_half_a_pair(body):
+            half = ApiError(
+                400, "body: a text holds half of a surrogate pair, which is no character", None, "invalid_text"
+            )
+            await send_error(half, scope, receive, send)
+            return
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self.app(scope, replay, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body, or `None` if the client went away."""
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = declared.isdigit() and int(declared) > self.max_bytes
         body = bytearray()
@@ -37,31 +66,15 @@ class BodyGuard:
         while more and not too_large:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return
+                return None
             body += message.get("body", b"")
             more = message.get("more_body", False)
             too_large = len(body) > self.max_bytes
         if too_large:
-            error = ApiError(
+            raise ApiError(
                 413, f"body: larger than the {self.max_bytes} bytes allowed (max_body_bytes)", None, "too_large"
             )
-            response = error.response()
-            # The rest of the body stays unread, so the connection cannot be used again.
-            response.headers["Connection"] = "close"
-            await response(scope, receive, send)
-            return
-        if _SURROGATE.search(body) and _has_half_a_pair(bytes(body)):
-            error = ApiError(
-                400, "body: a text holds half of a surrogate pair, which is no character", None, "invalid_text"
-            )
-            await error.response()(scope, receive, send)
-            return
-        pending: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-        async def replay() -> Message:
-            return pending.pop() if pending else await receive()
-
-        await self.app(scope, replay, send)
+        return bytes(body)
 
 
 def _has_half_a_pair(body: bytes) -> bool:

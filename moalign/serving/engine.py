@@ -1,31 +1,31 @@
 """Keep one steerable policy busy for many clients: requests join and leave the batch between steps, each with its own weights."""
 
 import asyncio
-import logging
 import queue
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from moalign.policy import SteerablePolicy
-from moalign.serving.batch import RunningBatch
+from moalign.serving.batch import RunningBatch, probe
+from moalign.serving.cache import position_bytes
+from moalign.serving.delta_stream import DeltaStream, Mailboxes
+from moalign.serving.frozen import frozen
+from moalign.serving.memory import available_bytes, positions_that_fit, warn_if_too_large
 from moalign.serving.request import (
     Completion,
-    Delta,
-    EngineStopped,
     Event,
     FieldError,
     Gathered,
     GenerationFailed,
     GenerationRequest,
-    QueueFull,
     Ticket,
 )
 from moalign.serving.row import Row
+from moalign.serving.worker import Worker
 
-logger = logging.getLogger(__name__)
+__all__ = ["DeltaStream", "Engine", "EngineStats"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class EngineStats:
         cache_tokens (`int`): positions that the cache holds, padding included.
         steps (`int`): decode steps since the start.
         tokens (`int`): tokens generated since the start.
+        cache_bytes (`int`): memory of the cache's buffers.
+        prefix_tokens (`int`): positions remembered of earlier prompts.
+        reused_tokens (`int`): prompt tokens that were not computed because they were remembered, since the batch was made.
+        restarts (`int`): of the engine's thread.
     """
 
     running: int
@@ -45,56 +49,40 @@ class EngineStats:
     cache_tokens: int
     steps: int
     tokens: int
-
-
-class DeltaStream:
-    """The pieces of submitted requests as they come: `async for delta in engine.stream(request)`.
-
-    Args:
-        ticket (`Ticket`): of the requests.
-        events (`asyncio.Queue`): filled by the engine; `None` ends the stream.
-        choices (`int`): answers to come.
-    """
-
-    def __init__(self, ticket: Ticket, events: "asyncio.Queue[Event | None]", choices: int) -> None:
-        self._ticket = ticket
-        self._events = events
-        self._open = choices
-
-    def cancel(self) -> None:
-        """Stop working on these requests and end the stream; call it from the event loop."""
-        self._ticket.cancel()
-        self._events.put_nowait(None)
-
-    async def __aiter__(self) -> AsyncIterator[Delta]:
-        """Pieces of all answers, until each has finished. Whoever stops listening early calls `cancel`.
-
-        Raises:
-            GenerationFailed: the engine could not finish.
-        """
-        while self._open:
-            event = await self._events.get()
-            if event is None:
-                return
-            if isinstance(event, GenerationFailed):
-                raise event
-            self._open -= event.finish_reason is not None
-            yield event
+    cache_bytes: int = 0
+    prefix_tokens: int = 0
+    reused_tokens: int = 0
+    restarts: int = 0
 
 
 class Engine:
     """Continuous batching of one policy on one machine, in a thread of its own.
 
+    Between two steps in which every running row gets a token, at most one chunk of prompts is processed, so that a long prompt does not stall
+    the others. An answer to (prompt, weights, seed) does not depend on what else is in the batch, on chunks, nor on what is remembered of earlier
+    prompts: greedy tokens are the same (in float32; in half precision up to ties that rounding decides), samples are the same under their seed.
+
     Args:
         policy (`SteerablePolicy`): served; nobody else may change its adapters meanwhile.
         max_batch_size (`int`, *optional*, defaults to 16): rows decoded together.
         max_waiting (`int`, *optional*, defaults to 128): answers that may wait; beyond it `QueueFull`.
-        max_total_tokens (`int`, *optional*, defaults to 65536): positions of the cache. A row is admitted when the batch fits even if every row
-            grows to its maximum: rows x longest (prompt + max_tokens).
-        max_prefill_tokens (`int`, *optional*, defaults to 4096): prompt tokens, padding included, processed between two steps (a longer prompt goes alone).
+        max_total_tokens (`int`, *optional*): positions of the cache; by default as many as fit half of the free memory, and no more than can be
+            used. A row is admitted when the batch fits even if every row grows to its maximum: rows x longest (prompt + max_tokens). The memory is
+            taken only when it is needed.
+        max_prefill_tokens (`int`, *optional*, defaults to 1024): prompt tokens, padding included, processed between two steps. Less makes the
+            others wait less for a long prompt, more takes it in sooner.
+        prefix_tokens (`int`, *optional*): positions kept of earlier prompts, for prompts with the same beginning *and* the same weights, in blocks
+            of 16; the least recently used go first. By default a quarter of the cache; 0 turns it off.
+        max_restarts (`int`, *optional*, defaults to 3): how often the engine starts its thread again within `restart_window` seconds; then it stays
+            stopped. What was in the batch fails with `GenerationFailed`, what waited is served; until then `ready` is false.
+        restart_window (`float`, *optional*, defaults to 60): seconds.
+        restart_delay (`float`, *optional*, defaults to 0.5): seconds from a death to the new thread.
+        compile_decode (`bool`, *optional*, defaults to `False`): decode with `torch.compile` and CUDA graphs; the first steps of each size are then
+            slow. For CUDA GPUs only, and so far not tested on one: if it fails, a warning is logged and decoding goes on without.
 
     Raises:
-        InputError: the policy's model cannot be batched exactly.
+        FieldError: a limit is out of its range.
+        InputError: the policy's model cannot be batched exactly, or there is no memory for its cache.
 
     Example:
         ```python
@@ -110,39 +98,74 @@ class Engine:
         *,
         max_batch_size: int = 16,
         max_waiting: int = 128,
-        max_total_tokens: int = 65_536,
-        max_prefill_tokens: int = 4_096,
+        max_total_tokens: int | None = None,
+        max_prefill_tokens: int = 1_024,
+        prefix_tokens: int | None = None,
+        max_restarts: int = 3,
+        restart_window: float = 60.0,
+        restart_delay: float = 0.5,
+        compile_decode: bool = False,
     ) -> None:
         limits = {
             "max_batch_size": max_batch_size,
             "max_waiting": max_waiting,
-            "max_total_tokens": max_total_tokens,
+            "max_total_tokens": 1 if max_total_tokens is None else max_total_tokens,
             "max_prefill_tokens": max_prefill_tokens,
         }
         for name, value in limits.items():
             if value < 1:
                 raise FieldError(name, f"must be at least 1, found {value}")
+        at_least_0 = {"prefix_tokens": prefix_tokens or 0, "max_restarts": max_restarts, "restart_delay": restart_delay}
+        for name, number in at_least_0.items():
+            if number < 0:
+                raise FieldError(name, f"must be at least 0, found {number}")
         self.policy = policy
         self.max_batch_size = max_batch_size
         self.max_waiting = max_waiting
-        self.max_total_tokens = max_total_tokens
         self.max_prefill_tokens = max_prefill_tokens
-        base: Any = policy.model.get_base_model()
+        base: Any = policy.base
         config = base.config.get_text_config(decoder=True)
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self._vocabulary = policy.model.get_input_embeddings().num_embeddings
         self._ends = frozenset(policy.eos_token_ids)
-        self._batch = RunningBatch(policy)
-        self._waiting: deque[Row] = deque()
-        self._joining: list[Row] = []
-        self._changed = threading.Condition()
-        self._draining = False
-        self._aborting = False
-        self._idle = True
-        self._steps = 0
-        self._tokens = 0
-        self._thread = threading.Thread(target=self._run, name="moalign-engine", daemon=True)
-        self._thread.start()
+        self._mailboxes = Mailboxes()
+        self.position_bytes = position_bytes(probe(policy))
+        self.max_total_tokens, self.prefix_tokens = self._bounds(max_total_tokens, prefix_tokens)
+
+        def make_batch() -> RunningBatch:
+            return RunningBatch(
+                policy,
+                max_rows=max_batch_size,
+                max_cells=self.max_total_tokens,
+                max_prefill_tokens=max_prefill_tokens,
+                prefix_tokens=self.prefix_tokens,
+                compile_decode=compile_decode,
+            )
+
+        self._frozen = ExitStack()
+        self._worker = Worker(
+            make_batch,
+            max_batch_size=max_batch_size,
+            max_waiting=max_waiting,
+            max_total_tokens=self.max_total_tokens,
+            max_restarts=max_restarts,
+            restart_window=restart_window,
+            restart_delay=restart_delay,
+        )
+        # Each change of the batch would otherwise stack the adapters of every layer again.
+        self._frozen.enter_context(frozen(policy.mixture))
+
+    def _bounds(self, total: int | None, prefixes: int | None) -> tuple[int, int]:
+        """Positions of the cache and of what is remembered of prompts, from the memory where they are not given."""
+        device = self.policy.device
+        if total is None:
+            usable = None if self.context_length is None else self.max_batch_size * self.context_length
+            share = 1.0 if prefixes == 0 else 0.8
+            total = positions_that_fit(int(available_bytes(device) * share), self.position_bytes, usable)
+        if prefixes is None:
+            prefixes = total // 4
+        warn_if_too_large(total + prefixes, self.position_bytes, device)
+        return total, prefixes
 
     # ---- asking
 
@@ -198,26 +221,15 @@ class Engine:
             for position, request in enumerate(requests)
             for choice in range(request.n)
         ]
-        with self._changed:
-            if not self.ready:
-                raise EngineStopped("the server is shutting down" if self._draining else "the engine has stopped")
-            self._forget_cancelled()
-            if len(self._waiting) + choices > self.max_waiting:
-                raise QueueFull(f"{len(self._waiting)} answers wait already and {self.max_waiting} may (max_waiting)")
-            self._waiting.extend(rows)
-            self._idle = False
-            self._changed.notify_all()
+        self._worker.submit(rows)
         return ticket
 
     def stream(self, *requests: GenerationRequest) -> DeltaStream:
         """Queue requests, all or none, from a coroutine: `async for delta in engine.stream(request)`. Raises as `submit` does, at once."""
-        loop = asyncio.get_running_loop()
+        mailbox = self._mailboxes.of(asyncio.get_running_loop())
         events: asyncio.Queue[Event | None] = asyncio.Queue()
-
-        def deliver(event: Event) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        return DeltaStream(self.submit(requests, deliver), events, sum(request.n for request in requests))
+        ticket = self.submit(requests, lambda event: mailbox.post(events, event))
+        return DeltaStream(ticket, events, sum(request.n for request in requests))
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Completion]]:
         """Answer requests and wait: n completions for each. Raises as `submit` does, and `GenerationFailed`."""
@@ -237,94 +249,45 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Takes work."""
-        return self._thread.is_alive() and not self._draining
+        """Takes work; false while it drains, and while it recovers from a death of its thread."""
+        return self._worker.ready
 
     def stats(self) -> EngineStats:
         """Numbers for health checks and metrics; without locking, so each may be a step old."""
-        return EngineStats(len(self._batch.rows), len(self._waiting), self._batch.cells, self._steps, self._tokens)
+        worker, batch = self._worker, self._worker.batch
+        return EngineStats(
+            len(batch.rows),
+            len(worker.waiting),
+            batch.cells,
+            worker.steps,
+            worker.tokens,
+            batch.cache.nbytes,
+            batch.prefixes.tokens,
+            batch.prefixes.reused,
+            worker.restarts,
+        )
+
+    @property
+    def _batch(self) -> RunningBatch:
+        return self._worker.batch
 
     # ---- stopping
 
+    def kill_worker(self) -> None:
+        """Let the engine's thread die before its next step: for tests of what clients and health checks see then."""
+        self._worker.kill()
+
     def drain(self) -> None:
         """Take no more work and finish what was accepted. Returns at once; may be called in a signal handler's thread."""
-        self._draining = True
+        self._worker.draining = True
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more work, give what was accepted this long to finish, fail the rest, and end the thread."""
-        with self._changed:
-            self._draining = True
-            self._changed.wait_for(lambda: self._idle or not self._thread.is_alive(), timeout=drain_seconds)
-            self._aborting = True
-            self._changed.notify_all()
-        self._thread.join()
+        self._worker.close(drain_seconds)
+        self._frozen.close()
 
     def __enter__(self) -> "Engine":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # ---- the thread
-
-    def _run(self) -> None:
-        try:
-            while True:
-                with self._changed:
-                    self._forget_cancelled()
-                    self._idle = not self._waiting and not self._batch.rows
-                    self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._waiting or self._batch.rows or self._aborting)
-                    if self._aborting:
-                        break
-                    self._batch.leave()
-                    self._joining = self._admit()
-                if self._joining:
-                    self._attempt(lambda: self._batch.join(self._joining), self._joining)
-                    self._joining = []
-                running = list(self._batch.rows)
-                if running:
-                    self._attempt(self._batch.step, running)
-                    self._steps += 1
-        finally:
-            # Also when the thread dies of something unforeseen: nobody may wait for ever.
-            with self._changed:
-                for row in [*self._joining, *self._batch.rows, *self._waiting]:
-                    row.fail("the server stopped before the answer was finished")
-                self._waiting.clear()
-                self._batch.clear()
-                self._idle = True
-                self._changed.notify_all()
-
-    def _admit(self) -> list[Row]:
-        """The rows that join now: in order of arrival, as many as fit; the first that does not fit holds back the others, so none starves."""
-        joining: list[Row] = []
-        running = self._batch.rows
-        longest = max((row.request.max_length for row in running), default=0)
-        prompt = 0
-        while self._waiting:
-            request = self._waiting[0].request
-            count = len(running) + len(joining) + 1
-            longest, prompt = max(longest, request.max_length), max(prompt, len(request.prompt_ids))
-            if count > self.max_batch_size or count * longest > self.max_total_tokens:
-                break
-            if joining and (len(joining) + 1) * prompt > self.max_prefill_tokens:
-                break
-            joining.append(self._waiting.popleft())
-        return joining
-
-    def _forget_cancelled(self) -> None:
-        if any(row.over for row in self._waiting):
-            self._waiting = deque(row for row in self._waiting if not row.over)
-
-    def _attempt(self, work: Callable[[], None], rows: Sequence[Row]) -> None:
-        """Do one step for these rows; if it raises they fail, and the engine goes on."""
-        before = sum(row.generated for row in rows)
-        try:
-            work()
-        except Exception:
-            logger.exception("a step of %d rows failed", len(rows))
-            for row in rows:
-                row.fail("the server failed while generating; its log has the reason")
-            self._batch.leave()
-        self._tokens += sum(row.generated for row in rows) - before

@@ -5,9 +5,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from moalign.serving.request import Completion, Delta, GenerationRequest
+from moalign.serving.request import Completion, Delta, GenerationRequest, TokenLogprob, TokenLogprobs
 
 JSON = dict[str, Any]
+
+# OpenAI's number for "next to impossible": JSON has no infinity.
+LEAST_LOGPROB = -9999.0
 
 
 class AnswerFormat:
@@ -18,7 +21,7 @@ class AnswerFormat:
         model (`str`): the served name.
         requests (`Sequence[GenerationRequest]`): one per prompt; all have the same n.
         preferences (`Sequence[dict]`): the effective preference of each prompt, every objective named.
-        source (`str`): who chose them: `"request"`, `"gate"` or `"default"`. A gate may choose another one for each prompt: an answer to several then has a list of them.
+        source (`str`): who chose them: `"request"`, `"user"`, `"gate"` or `"default"`. A gate may choose another one for each prompt: an answer to several then has a list of them.
         include_usage (`bool`, *optional*, defaults to `False`): whether a stream ends with the token counts.
     """
 
@@ -40,6 +43,8 @@ class AnswerFormat:
         self._n = requests[0].n
         self._prompt_tokens = sum(len(request.prompt_ids) for request in requests)
         self._choices = sum(request.n for request in requests)
+        self._logprobs = requests[0].logprobs is not None
+        self._offsets = [0] * self._choices
         self._completion_tokens = 0
         self._include_usage = include_usage
         self._head: JSON = {
@@ -56,7 +61,8 @@ class AnswerFormat:
             content: JSON = {"text": completion.text}
             if self._chat:
                 content = {"message": {"role": "assistant", "content": completion.text, "refusal": None}}
-            choices.append({"index": index, **content, "logprobs": None, "finish_reason": completion.finish_reason})
+            told = self._told(index, completion.logprobs)
+            choices.append({"index": index, **content, "logprobs": told, "finish_reason": completion.finish_reason})
         self._completion_tokens = sum(len(completion.token_ids) for completion in flat)
         kind = "chat.completion" if self._chat else "text_completion"
         return {
@@ -77,12 +83,14 @@ class AnswerFormat:
         """A piece of an answer; none if there is nothing to tell yet."""
         index = delta.request * self._n + delta.choice
         self._completion_tokens += len(delta.token_ids)
+        # Tokens whose text is held back, or that have none, still have probabilities.
+        told = self._told(index, delta.logprobs) if delta.logprobs else None
         if not self._chat:
-            if delta.text or delta.finish_reason:
-                yield self._chunk(index, {"text": delta.text}, delta.finish_reason)
+            if delta.text or told or delta.finish_reason:
+                yield self._chunk(index, {"text": delta.text}, delta.finish_reason, told)
             return
-        if delta.text:
-            yield self._chunk(index, {"delta": {"content": delta.text}})
+        if delta.text or told:
+            yield self._chunk(index, {"delta": {"content": delta.text}}, logprobs=told)
         if delta.finish_reason:
             yield self._chunk(index, {"delta": {}}, delta.finish_reason)
 
@@ -91,8 +99,26 @@ class AnswerFormat:
         if self._include_usage:
             yield {**self._stream_head(), "choices": [], "usage": self._usage(), **self._effective(self.preference)}
 
-    def _chunk(self, index: int, content: JSON, finish_reason: str | None = None) -> JSON:
-        choice = {"index": index, **content, "logprobs": None, "finish_reason": finish_reason}
+    def _told(self, index: int, tokens: Sequence[TokenLogprobs]) -> JSON | None:
+        """Log-probabilities in the shape of chat or of completions; `None` where nobody asked."""
+        if not self._logprobs:
+            return None
+        if self._chat:
+            content = [{**_chat_token(t), "top_logprobs": [_chat_token(other) for other in t.top]} for t in tokens]
+            return {"content": content, "refusal": None}
+        offsets = []
+        for token in tokens:
+            offsets.append(self._offsets[index])
+            self._offsets[index] += len(token.text)
+        return {
+            "tokens": [token.text for token in tokens],
+            "token_logprobs": [_logprob(token) for token in tokens],
+            "top_logprobs": [_by_text(token) for token in tokens],
+            "text_offset": offsets,
+        }
+
+    def _chunk(self, index: int, content: JSON, finish_reason: str | None = None, logprobs: JSON | None = None) -> JSON:
+        choice = {"index": index, **content, "logprobs": logprobs, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
         effective = self._effective(self._preferences[index // self._n]) if finish_reason else {}
         return {**self._stream_head(), "choices": [choice], **usage, **effective}
@@ -109,3 +135,25 @@ class AnswerFormat:
             "completion_tokens": self._completion_tokens,
             "total_tokens": self._prompt_tokens + self._completion_tokens,
         }
+
+
+def _logprob(token: TokenLogprob) -> float:
+    return max(token.logprob, LEAST_LOGPROB)
+
+
+def _chat_token(token: TokenLogprob) -> JSON:
+    # A part of a character has no text of its own, and which bytes it is the text does not tell.
+    known = "\ufffd" not in token.text
+    return {
+        "token": token.text,
+        "logprob": _logprob(token),
+        "bytes": list(token.text.encode("utf-8", "replace")) if known else None,
+    }
+
+
+def _by_text(token: TokenLogprobs) -> JSON | None:
+    """The likely tokens and the chosen one, by their text; of two that read alike, the likelier. `None` where no alternatives were asked for."""
+    found: JSON = {}
+    for other in (*token.top, token) if token.top else ():
+        found[other.text] = max(_logprob(other), found.get(other.text, LEAST_LOGPROB))
+    return found or None

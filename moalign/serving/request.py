@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 FinishReason = Literal["stop", "length"]
 MAX_SEED = 2**64 - 1
+# OpenAI's bound of top_logprobs.
+MAX_LOGPROBS = 20
 
 
 class FieldError(InputError):
@@ -43,6 +45,10 @@ class GenerationFailed(RuntimeError):
     """A request that had been accepted could not be finished."""
 
 
+class GenerationTimeout(GenerationFailed):
+    """A request was not finished within its own `timeout`, waiting included; what it had of an answer is lost (504 for HTTP)."""
+
+
 @dataclass(frozen=True, eq=False)
 class GenerationRequest:
     """One prompt, one preference, and how to sample.
@@ -57,6 +63,8 @@ class GenerationRequest:
         seed (`int`, *optional*): the answer to (prompt, weights, seed) is always the same; drawn at random where it is missing.
         stop (`tuple[str, ...]`, *optional*): the answer ends before the first of these texts.
         n (`int`, *optional*, defaults to 1): independent answers. Answer i is the same whatever n is.
+        logprobs (`int`, *optional*): tell the log-probability of every token, and of this many most likely alternatives (0: of none); at most 20.
+        timeout (`float`, *optional*): seconds from submission, waiting included, after which the request fails with `GenerationTimeout`.
 
     Raises:
         FieldError: a value is out of its range.
@@ -71,6 +79,8 @@ class GenerationRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     n: int = 1
+    logprobs: int | None = None
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         if not len(self.prompt_ids):
@@ -87,6 +97,10 @@ class GenerationRequest:
             raise FieldError("top_k", f"must be at least 1, found {self.top_k}")
         if self.n < 1:
             raise FieldError("n", f"must be at least 1, found {self.n}")
+        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
+            raise FieldError("logprobs", f"must be from 0 to {MAX_LOGPROBS}, found {self.logprobs}")
+        if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise FieldError("timeout", f"must be a number of seconds above 0, found {self.timeout}")
         if any(not text for text in self.stop):
             raise FieldError("stop", "must not hold an empty text")
         if self.seed is None:
@@ -101,6 +115,32 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """A token that was or could have been chosen.
+
+    Args:
+        token_id (`int`): its id.
+        text (`str`): decoded alone; special tokens are spelled out, a part of a character is U+FFFD.
+        logprob (`float`): natural log of its probability under the policy at the request's weights, before temperature, top_p and top_k.
+    """
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprobs(TokenLogprob):
+    """The chosen token and what else was likely in its place.
+
+    Args:
+        top (`tuple[TokenLogprob, ...]`): the most likely tokens, best first, as many as the request's `logprobs`; the chosen one is among them only if it is that likely.
+    """
+
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class Delta:
     """The next piece of one answer.
 
@@ -110,6 +150,7 @@ class Delta:
         text (`str`): new text; may be empty.
         token_ids (`tuple[int, ...]`): the new tokens.
         finish_reason (`str`, *optional*): set in the last piece of the answer: `"stop"` (ending token or stop text) or `"length"`.
+        logprobs (`tuple[TokenLogprobs, ...]`): one for each of `token_ids` (an ending token included) if the request asked for them, otherwise empty.
     """
 
     request: int
@@ -117,6 +158,7 @@ class Delta:
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +168,7 @@ class Completion:
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class Gathered:
@@ -139,12 +182,14 @@ class Gathered:
         self._text: list[list[str]] = [[""] * r.n for r in requests]
         self._tokens: list[list[tuple[int, ...]]] = [[()] * r.n for r in requests]
         self._reason: list[list[FinishReason]] = [["length"] * r.n for r in requests]
+        self._logprobs: list[list[tuple[TokenLogprobs, ...]]] = [[()] * r.n for r in requests]
 
     def add(self, delta: Delta) -> None:
         """One piece."""
         request, choice = delta.request, delta.choice
         self._text[request][choice] += delta.text
         self._tokens[request][choice] += delta.token_ids
+        self._logprobs[request][choice] += delta.logprobs
         if delta.finish_reason is not None:
             self._reason[request][choice] = delta.finish_reason
 
@@ -152,7 +197,7 @@ class Gathered:
         """All n answers for each request."""
         return [
             [Completion(*parts) for parts in zip(*request, strict=True)]
-            for request in zip(self._text, self._tokens, self._reason, strict=True)
+            for request in zip(self._text, self._tokens, self._reason, self._logprobs, strict=True)
         ]
 
 

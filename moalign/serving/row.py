@@ -1,8 +1,19 @@
 """One answer in the making: its sampler, its text, when it ends, and who waits for it."""
 
+import time
 from collections.abc import Collection
 
-from moalign.serving.request import Delta, FinishReason, GenerationFailed, GenerationRequest, Ticket
+from torch import Tensor
+
+from moalign.serving.request import (
+    Delta,
+    FinishReason,
+    GenerationFailed,
+    GenerationRequest,
+    GenerationTimeout,
+    Ticket,
+    TokenLogprobs,
+)
 from moalign.serving.sampling import Sampler, choice_generator
 from moalign.serving.text import Decodes, StopTexts, TextStream
 
@@ -37,6 +48,12 @@ class Row:
         self.last_token = -1
         self.generated = 0
         self.finished = False
+        self.failed = False
+        self.deadline = float("inf") if request.timeout is None else time.monotonic() + request.timeout
+        # What the batch keeps of it: its place in the order of arrival, its positions in the cache, the adapters' weights.
+        self.arrival = 0
+        self.cached = 0
+        self.mixing: Tensor = request.weights
         self._ends = ends
         self._position = position
         self._choice = choice
@@ -48,7 +65,12 @@ class Row:
         """Finished, failed or cancelled: the row can leave the batch."""
         return self.finished or self.ticket.done
 
-    def accept(self, token: int) -> None:
+    @property
+    def missing(self) -> int:
+        """Tokens of the prompt that are not in the cache."""
+        return len(self.request.prompt_ids) - self.cached
+
+    def accept(self, token: int, logprobs: TokenLogprobs | None = None) -> None:
         """Take the next token: show its text, and finish at an ending token, a stop text or the last allowed token."""
         self.last_token = token
         self.generated += 1
@@ -63,9 +85,16 @@ class Row:
         if reason is not None:
             self.finished = True
             text += "" if stopped else self._stops.flush()
-        self.ticket.deliver(Delta(self._position, self._choice, text, (token,), reason))
+        told = () if logprobs is None else (logprobs,)
+        self.ticket.deliver(Delta(self._position, self._choice, text, (token,), reason, told))
 
     def fail(self, message: str) -> None:
         """Give up; the whole submission fails with it."""
-        self.finished = True
+        self.finished = self.failed = True
         self.ticket.fail(GenerationFailed(message))
+
+    def expire(self) -> None:
+        """Fail because the request's own time is over; the whole submission fails with it."""
+        self.finished = True
+        done = f"{self.generated} of at most {self.request.max_tokens} tokens were generated"
+        self.ticket.fail(GenerationTimeout(f"not finished within timeout = {self.request.timeout} seconds: {done}"))

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import json
+import re
 import shlex
 import signal
 import socket
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from frontier.errors import InputError
 
@@ -35,13 +37,53 @@ class ServeConfig:
     gate: str | None = field(
         default=None, metadata={"help": "folder of a gate, which chooses the preference of requests that bring none"}
     )
+    policy: str | None = field(
+        default=None, metadata={"help": "file of API keys and what each may do (moalign serve keys add makes one)"}
+    )
+    allow_anyone: bool = field(
+        default=False, metadata={"help": "listen on other addresses than this machine's own without a policy"}
+    )
+    cors_origins: list[str] | None = field(
+        default=None, metadata={"help": "origins of web pages that may ask, such as https://example.org; none"}
+    )
+    reward_heads: str | None = field(
+        default=None, metadata={"help": "folder of reward heads that score texts; the bundle's own (rewards/)"}
+    )
+    database: str | None = field(
+        default=None,
+        metadata={"help": "where users' feedback is kept: a file (SQLite) or postgresql://...; in memory by default"},
+    )
+    user_prior: str | None = field(
+        default=None,
+        metadata={"help": "folder of the population that users start from; the bundle's default preference"},
+    )
+    keep_texts: bool = field(
+        default=False, metadata={"help": "store the texts that users judge, and not only what rewards say of them"}
+    )
+    metrics: bool = field(default=True, metadata={"help": "count for Prometheus, at /metrics"})
+    log_format: Literal["text", "json"] = field(
+        default="text", metadata={"help": "of the log on stderr, a line a request"}
+    )
+    log_prompts: bool = field(default=False, metadata={"help": "write what was asked into the log"})
+    request_timeout: float | None = field(
+        default=None, metadata={"help": "seconds that a request may take, waiting included; no limit"}
+    )
     max_batch_size: int = field(default=16, metadata={"help": "answers decoded together"})
     max_waiting: int = field(default=128, metadata={"help": "answers that may wait; beyond it, 429"})
-    max_total_tokens: int = field(
-        default=65_536, metadata={"help": "positions of the key-value cache, padding included"}
+    max_total_tokens: int | None = field(
+        default=None,
+        metadata={"help": "positions of the key-value cache, padding included; what fits half of the free memory"},
     )
     max_prefill_tokens: int = field(
-        default=4_096, metadata={"help": "prompt tokens processed between two decode steps"}
+        default=1_024, metadata={"help": "prompt tokens processed between two decode steps"}
+    )
+    prefix_tokens: int | None = field(
+        default=None,
+        metadata={"help": "positions kept of earlier prompts, for others that begin alike; a quarter of the cache"},
+    )
+    compile_decode: bool = field(
+        default=False,
+        metadata={"help": "decode with torch.compile and CUDA graphs; CUDA GPUs only, not yet tested on one"},
     )
     max_new_tokens: int = field(default=1024, metadata={"help": "largest max_tokens of a request"})
     max_choices: int = field(default=64, metadata={"help": "largest number of answers of a request (prompts x n)"})
@@ -55,9 +97,30 @@ class ServeConfig:
             raise InputError(f"dtype: valid are auto, float32, bfloat16, float16, found '{self.dtype}'")
         if not 0 <= self.drain_seconds < 86_400:
             raise InputError(f"drain_seconds: must be at least 0 and below a day, found {self.drain_seconds}")
+        if self.log_format not in ("text", "json"):
+            raise InputError(f"log_format: valid are text, json, found '{self.log_format}'")
+        if self.request_timeout is not None and not 0 < self.request_timeout < 86_400:
+            raise InputError(f"request_timeout: must be above 0 and below a day, found {self.request_timeout}")
+        for origin in self.cors_origins or ():
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise InputError(f"cors_origins: must be like https://example.org, or * for all, found '{origin}'")
+        if self.policy is None and not self.allow_anyone and not _is_own(self.host):
+            raise InputError(
+                f"host: on '{self.host}' everybody on the network could use the server; give a policy with keys (policy), or say that this is fine (allow_anyone)"
+            )
+        if self.prefix_tokens is not None and self.prefix_tokens < 0:
+            raise InputError(f"prefix_tokens: must be at least 0, found {self.prefix_tokens}")
         for name in [f.name for f in fields(self) if f.name.startswith("max_")]:
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name}: must be at least 1, found {getattr(self, name)}")
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any) -> None:
@@ -84,9 +147,17 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         import uvicorn
     except ModuleNotFoundError as missing:
         raise InputError("serving needs the package 'uvicorn': pip install 'moalign[serve]'") from missing
+    from moalign.serving.access import Access
     from moalign.serving.api import create_app
     from moalign.serving.choose import front_of
+    from moalign.serving.observe.logs import logging_to_stderr
+    from moalign.serving.rewards import heads_of
     from moalign.serving.service import Limits, Service
+    from moalign.serving.users.opened import glance
+
+    access = Access(config.policy)
+    access.check_objectives(manifest.objectives)
+    glance(config.database, config.user_prior, manifest.objectives)
 
     def load() -> "SteerablePolicy":
         from moalign.policy import SteerablePolicy
@@ -139,17 +210,36 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         limits=Limits(config.max_new_tokens, config.max_choices, max_body_bytes=config.max_body_bytes),
         gate=None if config.gate is None else load_gate,
         front=front_of(bundle),
+        access=access,
+        heads=heads_of(bundle, config.reward_heads),
+        database=config.database,
+        user_prior=config.user_prior,
+        keep_texts=config.keep_texts,
+        cors_origins=config.cors_origins or (),
+        metrics=config.metrics,
+        request_timeout=config.request_timeout,
+        log_prompts=config.log_prompts,
         max_batch_size=config.max_batch_size,
         max_waiting=config.max_waiting,
         max_total_tokens=config.max_total_tokens,
         max_prefill_tokens=config.max_prefill_tokens,
+        prefix_tokens=config.prefix_tokens,
+        compile_decode=config.compile_decode,
     )
-    with _listen(config.host, config.port) as listening:
+    with logging_to_stderr(config.log_format), _listen(config.host, config.port) as listening:
         sys.stdout.write(f"Loading {bundle} ...\n")
         sys.stdout.flush()
         # The engine ends what it cannot finish after drain_seconds; uvicorn waits a little longer, so that clients still get the error.
         patience = int(config.drain_seconds) + 5
-        server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=patience), app.state.service)
+        settings_of_uvicorn = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=patience,
+        )
+        server = Server(settings_of_uvicorn, app.state.service)
         server.run(sockets=[listening])
     if server.service.failure is not None:
         raise server.service.failure
@@ -187,7 +277,8 @@ def _greeting(service: Any, url: str) -> str:
     share = {names[0]: 0.7, names[1]: 0.3} if len(names) > 1 else {names[0]: 1.0}
     body = json.dumps({"prompt": "Hello", "max_tokens": 40, "preference": share})
     chosen = " Requests without a preference get the gate's choice." if service.gate is not None else ""
+    key = "" if service.access.open else "-H 'Authorization: Bearer YOUR_KEY' "
     return (
         f"Serving '{service.model_name}' on {url}/v1, objectives: {', '.join(names)}.{chosen} Try:\n\n"
-        f"curl {url}/v1/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
+        f"curl {url}/v1/completions {key}-H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
     )

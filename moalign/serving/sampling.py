@@ -60,7 +60,7 @@ def choose_tokens(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
         scores[filtered] = _keep_top(scores[filtered], [chosen[j] for j in filtered])
     # float64: with 24-bit uniforms, tokens less likely than 6e-8 could never be drawn.
     uniform = torch.stack([torch.rand(scores.shape[1], dtype=torch.float64, generator=s.generator) for s in chosen])
-    gumbel = -torch.log(-torch.log(uniform))
+    gumbel = uniform.log_().neg_().log_().neg_()  # in place: one pass over memory instead of four
     for i, token in zip(rows, (scores + gumbel.to(scores.device)).argmax(-1).tolist(), strict=True):
         tokens[i] = token
     return tokens

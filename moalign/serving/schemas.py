@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler,
 from pydantic_core import PydanticCustomError, ValidationError
 
 from frontier.errors import unknown_name
+from moalign.serving.request import MAX_LOGPROBS
+
+# Characters of a user's name.
+LONGEST_NAME = 256
 
 # Fields of OpenAI's API that change the answer in ways that are not built here, with the values at which they change nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -15,14 +19,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": (None, "none"),
     "functions": (None, []),
     "logit_bias": (None, {}),
-    "logprobs": (None, False),
     "modalities": (None, ["text"]),
     "presence_penalty": (None, 0),
     "response_format": (None, {"type": "text"}),
     "suffix": (None, ""),
     "tool_choice": (None, "none"),
     "tools": (None, []),
-    "top_logprobs": (None, 0),
 }
 
 
@@ -55,8 +57,9 @@ class GenerationBody(StrictModel):
     model: str | None = Field(None, description="the served model's name; may be left out")
     preference: Any = Field(
         None,
-        description='the trade-off: {"helpful": 0.7, "brief": 0.3}, {"weights": {...}}, {"direction": {...}} or "helpful=0.7,brief=0.3"; '
-        "where it is missing, the gate's choice for the prompt, or the bundle's default if no gate is served",
+        description='the trade-off: {"helpful": 0.7, "brief": 0.3}, {"weights": {...}}, {"direction": {...}} or "helpful=0.7,brief=0.3"; or a wish over the measured front: '
+        '{"aspiration": {"helpful": 0.8, "brief": 0.5}} or {"maximize": "helpful", "subject_to": {"brief": {">=": 0.2}}}; '
+        "where it is missing, what is known of the user, the gate's choice for the prompt, or the bundle's default",
     )
     max_tokens: int | None = Field(None, ge=1, description="at most this many new tokens")
     n: int | None = Field(None, ge=1, description="answers per prompt, 1 where it is missing")
@@ -67,12 +70,18 @@ class GenerationBody(StrictModel):
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = Field(None, description="accepted; changes nothing")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds, waiting included, after which the request fails with 504"
+    )
+    user: str | None = Field(
+        None,
+        max_length=LONGEST_NAME,
+        description="whose answer it is: without a preference, it is made with what this user's feedback taught",
+    )
     metadata: dict[str, Any] | None = Field(None, description="accepted; changes nothing")
     store: bool | None = Field(None, description="accepted; nothing is stored")
     frequency_penalty: Any = None
     logit_bias: Any = None
-    logprobs: Any = None
     presence_penalty: Any = None
 
     @model_validator(mode="after")
@@ -88,7 +97,7 @@ class GenerationBody(StrictModel):
     @field_validator("stop", mode="wrap")
     @classmethod
     def _check_stop(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return _one_of(value, handler, "must be a text or a list of texts")
+        return one_of(value, handler, "must be a text or a list of texts")
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -100,6 +109,11 @@ class GenerationBody(StrictModel):
         """What the client allows."""
         return self.max_tokens
 
+    @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens to tell beside each one; `None` = no log-probabilities at all."""
+        raise NotImplementedError
+
 
 class CompletionBody(GenerationBody):
     """`POST /v1/completions`."""
@@ -107,14 +121,25 @@ class CompletionBody(GenerationBody):
     prompt: str | list[str] | list[int] | list[list[int]] = Field(
         description="one or several prompts, as text or token ids"
     )
+    logprobs: int | Literal[False] | None = Field(
+        None, description=f"tell each token's log-probability, and of so many likely ones: 0 to {MAX_LOGPROBS}"
+    )
     best_of: Any = None
     echo: Any = None
     suffix: Any = None
 
+    @field_validator("logprobs", mode="wrap")
+    @classmethod
+    def _check_logprobs(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        found = one_of(value, handler, f"must be a whole number from 0 to {MAX_LOGPROBS}")
+        if found is not None and found is not False and not 0 <= found <= MAX_LOGPROBS:
+            raise ValueError(f"must be a whole number from 0 to {MAX_LOGPROBS}")
+        return found
+
     @field_validator("prompt", mode="wrap")
     @classmethod
     def _check_prompt(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return _one_of(value, handler, "must be a text, a list of texts, token ids or a list of token ids")
+        return one_of(value, handler, "must be a text, a list of texts, token ids or a list of token ids")
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -124,6 +149,11 @@ class CompletionBody(GenerationBody):
         if self.prompt and isinstance(self.prompt[0], int):
             return [self.prompt]
         return list(self.prompt)  # type: ignore[arg-type]
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens to tell beside each one; `None` = no log-probabilities at all."""
+        return None if self.logprobs is None or self.logprobs is False else self.logprobs
 
 
 class TextPart(StrictModel):
@@ -143,7 +173,7 @@ class Message(StrictModel):
     @field_validator("content", mode="wrap")
     @classmethod
     def _check_content(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return _one_of(value, handler, 'must be a text or a list of {"type": "text", "text": ...}')
+        return one_of(value, handler, 'must be a text or a list of {"type": "text", "text": ...}')
 
     def for_template(self) -> dict[str, str]:
         """What chat templates expect: a role they know and plain text."""
@@ -163,7 +193,17 @@ class ChatBody(GenerationBody):
     response_format: Any = None
     tool_choice: Any = None
     tools: Any = None
-    top_logprobs: Any = None
+    logprobs: bool | None = Field(None, description="tell each token's log-probability")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=MAX_LOGPROBS, description="and of so many likely ones; needs logprobs"
+    )
+
+    @model_validator(mode="after")
+    def _logprobs_asked_for(self) -> "ChatBody":
+        if self.top_logprobs and not self.logprobs:
+            message = "top_logprobs: needs logprobs set to true"
+            raise PydanticCustomError("unknown_field", "{message}", {"message": message, "field": "top_logprobs"})
+        return self
 
     @model_validator(mode="after")
     def _one_limit(self) -> "ChatBody":
@@ -179,6 +219,11 @@ class ChatBody(GenerationBody):
     def token_limit(self) -> int | None:
         """What the client allows, by either name."""
         return self.max_completion_tokens if self.max_tokens is None else self.max_tokens
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens to tell beside each one; `None` = no log-probabilities at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 class ChooseBody(StrictModel):
@@ -199,8 +244,14 @@ class ChooseBody(StrictModel):
     seed: int | None = Field(None, ge=0, lt=2**32)
 
 
-def _one_of(value: Any, handler: ValidatorFunctionWrapHandler, allowed: str) -> Any:
-    """One message for a field of several types, in place of one complaint per type."""
+def one_of(value: Any, handler: ValidatorFunctionWrapHandler, allowed: str) -> Any:
+    """One message for a field of several types, in place of one complaint per type.
+
+    Args:
+        value (`Any`): what was sent.
+        handler (`ValidatorFunctionWrapHandler`): the types.
+        allowed (`str`): the message.
+    """
     try:
         return handler(value)
     except ValidationError as error:

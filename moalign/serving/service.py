@@ -12,13 +12,20 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from frontier.errors import InputError
+from frontier.front import ParetoFront
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_gate import PreferenceGate
+from moalign.serving.access import ANYONE, Access, Caller
 from moalign.serving.engine import Engine
 from moalign.serving.errors import ApiError
+from moalign.serving.observe.metrics import Metrics
+from moalign.serving.pick import FrontMenu, requested
 from moalign.serving.request import EngineStopped, FieldError, GenerationRequest
+from moalign.serving.rewards import RewardHeads
 from moalign.serving.schemas import ChatBody, GenerationBody
+from moalign.serving.users.allowed import known_preference
+from moalign.serving.users.book import UserBook
 from reward_heads.text import Text
 
 logger = logging.getLogger(__name__)
@@ -27,8 +34,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_COMPLETION_TOKENS = 16
 
 Prompt = str | list[int] | list[dict[str, str]]
-# Who chose the preference of an answer: the client, the gate, or the bundle.
-Source = Literal["request", "gate", "default"]
+# Who chose the preference of an answer: the client, what is known of the user, the gate, or the bundle.
+Source = Literal["request", "user", "gate", "default"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,12 @@ class Service:
         limits (`Limits`): per HTTP request.
         engine_options (`dict`): arguments of `Engine`.
         gate (`Callable`, *optional*): makes the source of preferences for requests that bring none, once the policy is loaded; by default they get the policy's own.
+        front (`ParetoFront`, *optional*): the measured front of the policy.
+        heads (`Callable`, *optional*): makes, from the loaded policy, the reward heads that score texts.
+        users (`Callable`, *optional*): makes, from the loaded policy, the users who are remembered.
+        access (`Access`, *optional*): who may ask; by default everybody.
+        request_timeout (`float`, *optional*): seconds that a request may take, waiting included, unless it asks for fewer.
+        log_prompts (`bool`, *optional*, defaults to `False`): whether the log holds what was asked.
     """
 
     def __init__(
@@ -66,16 +79,32 @@ class Service:
         limits: Limits,
         engine_options: dict[str, Any],
         gate: Callable[[SteerablePolicy], PreferenceGate] | None = None,
+        front: ParetoFront | None = None,
+        heads: Callable[[SteerablePolicy], RewardHeads | None] | None = None,
+        users: Callable[[SteerablePolicy], UserBook] | None = None,
+        access: Access | None = None,
+        request_timeout: float | None = None,
+        log_prompts: bool = False,
     ) -> None:
         self.model_name = model_name
+        self.front = front
+        self.access = access or Access()
+        self.metrics: Metrics | None = None
+        self.request_timeout = request_timeout
+        self.log_prompts = log_prompts
         self.limits = limits
         self.created = int(time.time())
         self.failure: Exception | None = None
         self.engine: Engine | None = None
         self.gate: PreferenceGate | None = None
+        self.heads: RewardHeads | None = None
+        self.users: UserBook | None = None
         self.loading: asyncio.Task[None] | None = None
         self._engine_options = engine_options
         self._make_gate = gate
+        self._make_heads = heads
+        self._make_users = users
+        self._menu: FrontMenu | None = None
         self._encoding = threading.Lock()
         self._closing = False
 
@@ -86,8 +115,13 @@ class Service:
 
         def start() -> Engine:
             policy = loader()
+            self.access.check_objectives(policy.objectives)
             if self._make_gate is not None:
                 self.gate = self._make_gate(policy)
+            if self._make_heads is not None:
+                self.heads = self._make_heads(policy)
+            if self._make_users is not None:
+                self.users = self._make_users(policy)
             return Engine(policy, **self._engine_options)
 
         try:
@@ -113,6 +147,8 @@ class Service:
         self._closing = True
         if self.engine is not None:
             await asyncio.to_thread(self.engine.close)
+        if self.users is not None:
+            self.users.close()
 
     @property
     def ready(self) -> bool:
@@ -125,10 +161,12 @@ class Service:
         Raises:
             EngineStopped: it is not loaded yet, shutting down or dead.
         """
-        if self.engine is None or not self.ready:
-            raise EngineStopped(
-                "the model is still loading" if not self._closing and not self.engine else "the server is stopping"
-            )
+        if self._closing:
+            raise EngineStopped("the server is stopping")
+        if self.engine is None:
+            raise EngineStopped("the model is still loading")
+        if not self.engine.ready:
+            raise EngineStopped("the engine is starting again after a failure, or has stopped")
         return self.engine
 
     # ---- requests
@@ -139,18 +177,29 @@ class Service:
             message = f"model '{name}' does not exist. Served: {self.model_name}"
             raise ApiError(404, message, "model", "model_not_found")
 
-    def preferences(self, body: GenerationBody, prompts: Sequence[Prompt]) -> tuple[list[Preference], Source]:
-        """One preference per prompt: the request's, else the gate's, else the policy's default. A gate reads the prompts with its encoder, so call it in a thread.
+    def menu(self) -> FrontMenu:
+        """What the policy can be asked for by its results."""
+        if self._menu is None:
+            self._menu = FrontMenu(self.front, self.running_engine().policy.objectives)
+        return self._menu
+
+    def preferences(
+        self, body: GenerationBody, prompts: Sequence[Prompt], caller: Caller = ANYONE
+    ) -> tuple[list[Preference], Source]:
+        """One preference per prompt: the request's, else what is known of its user, else the gate's, else the policy's default. A gate reads the prompts with its encoder, and
+        users are in a database, so call it in a thread.
 
         Raises:
-            FieldError: it is malformed or names an objective that the policy does not have, or the gate can't read a prompt.
+            ApiError: it is a wish over the front that cannot be met, or there is no front.
+            FieldError: it is malformed or names an objective that the policy does not have, the user's name is refused, or the gate can't read a prompt.
         """
         policy = self.running_engine().policy
         if body.preference is not None:
-            try:
-                return [Preference.coerce(body.preference, policy.objectives)] * len(prompts), "request"
-            except InputError as error:
-                raise FieldError("preference", str(error)) from error
+            return [requested(self.menu(), body.preference)] * len(prompts), "request"
+        if body.user is not None and self.users is not None:
+            known = known_preference(self.users, caller, body.user)
+            if known is not None:
+                return [known] * len(prompts), "user"
         if self.gate is None:
             return [policy.default_preference] * len(prompts), "default"
         self._check_limits(body, prompts)  # before the encoder reads more than may be asked for
@@ -165,7 +214,11 @@ class Service:
         return {preference.kind: {name: values.get(name, 0.0) for name in self.running_engine().policy.objectives}}
 
     def requests(
-        self, body: GenerationBody, prompts: Sequence[Prompt], preference: Preference | Sequence[Preference]
+        self,
+        body: GenerationBody,
+        prompts: Sequence[Prompt],
+        preference: Preference | Sequence[Preference],
+        caller: Caller = ANYONE,
     ) -> list[GenerationRequest]:
         """One engine request per prompt, with one preference for all or one for each. Tokenises, so call it in a thread.
 
@@ -174,6 +227,11 @@ class Service:
         """
         engine = self.running_engine()
         self._check_limits(body, prompts)
+        if caller.max_tokens is not None and (body.token_limit or 0) > caller.max_tokens:
+            raise FieldError(
+                "max_tokens", f"{body.token_limit}, allowed for this key: {caller.max_tokens} (max_tokens)"
+            )
+        most = min(self.limits.max_new_tokens, caller.max_tokens or self.limits.max_new_tokens)
         field = _field(body)
         preferences = [preference] * len(prompts) if isinstance(preference, Preference) else preference
         steered = [
@@ -184,13 +242,15 @@ class Service:
             GenerationRequest(
                 prompt_ids=ids,
                 weights=weights,
-                max_tokens=self._max_tokens(engine, body, len(ids), field),
+                max_tokens=self._max_tokens(engine, body, len(ids), most),
                 temperature=1.0 if body.temperature is None else body.temperature,
                 top_p=1.0 if body.top_p is None else body.top_p,
                 top_k=body.top_k,
                 seed=body.seed,
                 stop=body.stops,
                 n=body.n or 1,
+                logprobs=body.alternatives,
+                timeout=self._timeout(body),
             )
             for ids, weights in ((self._encode(engine.policy, prompt, w, field), w) for prompt, w in steered)
         ]
@@ -236,21 +296,21 @@ class Service:
         with self._encoding:
             return str(policy.tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _max_tokens(self, engine: Engine, body: GenerationBody, prompt_length: int, field: str) -> int:
+    def _max_tokens(self, engine: Engine, body: GenerationBody, prompt_length: int, most: int) -> int:
         """What the client allows; otherwise OpenAI's defaults: 16 for completions, what the context leaves for chat."""
         if body.token_limit is not None:
             return body.token_limit
-        most = (
-            self.limits.max_new_tokens
-            if field == "messages"
-            else min(DEFAULT_COMPLETION_TOKENS, self.limits.max_new_tokens)
-        )
+        default = most if isinstance(body, ChatBody) else min(DEFAULT_COMPLETION_TOKENS, most)
         room = (
             engine.max_total_tokens
             if engine.context_length is None
             else min(engine.context_length, engine.max_total_tokens)
         )
-        return max(1, min(most, room - prompt_length))
+        return max(1, min(default, room - prompt_length))
+
+    def _timeout(self, body: GenerationBody) -> float | None:
+        given = [seconds for seconds in (body.timeout, self.request_timeout) if seconds is not None]
+        return min(given, default=None)
 
 
 def _field(body: GenerationBody) -> str:

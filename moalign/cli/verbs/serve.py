@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from moalign.cli import serve_keys
 from moalign.cli.command import Command, about, parse
 
 
@@ -13,17 +14,27 @@ class ServeOptions:
     bundle: str = field(metadata=about("The bundle to serve.", positional=True))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Serve until stopped."""
-    from moalign.serving.run import ServeConfig, serve
+def command() -> Command:
+    """The options and the help of `moalign serve`."""
+    from moalign.serving.run import ServeConfig
 
-    command = Command(
+    return Command(
         "serve",
         "Serve a bundle with OpenAI's API: /v1/completions, /v1/chat/completions (streaming too), /v1/models. The field `preference` of a request steers "
         "its answer; requests with different preferences share a batch.",
         (ServeOptions, ServeConfig),
+        details="`moalign serve keys add --policy FILE --name NAME` makes an API key; `--policy FILE` then serves nobody without one.",
     )
-    values = parse(command, arguments)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve until stopped; or make a key for those who may ask (`moalign serve keys add`)."""
+    # A bundle of that name is still served as `./keys`.
+    if arguments and arguments[0] == "keys":
+        return serve_keys.run(arguments[1:])
+    from moalign.serving.run import ServeConfig, serve
+
+    values = parse(command(), arguments)
     if values is None:
         return 0
     serve(values.build(ServeOptions).bundle, values.build(ServeConfig))

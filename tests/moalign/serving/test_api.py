@@ -264,7 +264,11 @@ def test_a_policy_that_does_not_load_leaves_the_reason(start_server):
         ({"prompt": "w1", "stop": ""}, "stop", "empty text"),
         ({"prompt": "w1", "stop": {"a": 1}}, "stop", "must be a text or a list of texts"),
         ({"prompt": "w1", "seed": 2**70}, "seed", "64 bits"),
-        ({"prompt": "w1", "logprobs": 1}, "logprobs", "not supported"),
+        ({"prompt": "w1", "logprobs": 21}, "logprobs", "must be a whole number from 0 to 20, found 21"),
+        ({"prompt": "w1", "logprobs": True}, "logprobs", "must be a whole number from 0 to 20, found True"),
+        ({"prompt": "w1", "timeout": 0}, "timeout", "greater than 0, found 0"),
+        ({"prompt": "w1", "user": "x" * 257}, "user", "at most 256 characters"),
+        ({"prompt": "w1", "user": "a\n"}, "user", "printable characters only"),
         ({"prompt": "w1", "echo": True}, "echo", "not supported"),
         ({"prompt": "w1", "stream_options": {"include_usages": True}}, "stream_options.include_usages", "include_usage"),
         ({"prompt": "w1", "preference": {"helpful": 0.9}}, "preference", "must sum to 1"),
@@ -293,6 +297,9 @@ def test_wrong_fields_are_named(server, body, param, message):
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role", "'system', 'developer', 'user' or 'assistant'"),
         ({"messages": [{"role": "user", "contents": "x"}]}, "messages.0.contents", "did you mean 'content'"),
         ({"messages": [{"role": "user", "content": "w1"}], "tools": [{}]}, "tools", "not supported"),
+        ({"messages": [{"role": "user", "content": "w1"}], "top_logprobs": 2}, "top_logprobs", "needs logprobs set to true"),
+        ({"messages": [{"role": "user", "content": "w1"}], "logprobs": 2}, "logprobs", "valid boolean, found 2"),
+        ({"messages": [{"role": "user", "content": "w1"}], "logprobs": True, "top_logprobs": 21}, "top_logprobs", "less than or equal to 20"),
         ({"messages": [{"role": "user", "content": "w1"}], "max_tokens": 1, "max_completion_tokens": 2},
          "max_completion_tokens", "two names of one field"),
     ],
@@ -375,7 +382,7 @@ def test_a_full_queue_is_a_429_with_retry_after(policy, start_server, monkeypatc
             threading.Thread(target=lambda: answers.append(post(server, prompt="w1", max_tokens=2))) for _ in range(2)
         ]
         threads[0].start()
-        wait_until(lambda: engine._joining)
+        wait_until(lambda: engine.stats().running == 1)
         threads[1].start()
         wait_until(lambda: engine.stats().waiting == 1)
         refused = post(server, prompt="w1")
@@ -419,8 +426,8 @@ def test_a_client_that_disconnects_cancels_its_work(policy, start_server, monkey
         connection = socket.create_connection(server.socket.getsockname())
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall((head + body).encode())
-        wait_until(lambda: engine.stats().running == 2 if started else engine._joining)
-        rows = list(engine._batch.rows or engine._joining)
+        wait_until(lambda: engine.stats().running == 2)
+        rows = list(engine._batch.rows)
         connection.close()
         wait_until(lambda: rows[0].ticket.done)
         gate.set()

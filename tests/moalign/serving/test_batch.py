@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moalign.serving.batch import RunningBatch
+from moalign.serving.compiled import CompiledModel
 from moalign.serving.request import Gathered, GenerationFailed, GenerationRequest, Ticket
 from moalign.serving.row import Row
 
@@ -67,7 +68,7 @@ def run_together(policy, arrivals):
 
 
 @given(st.lists(CASES, min_size=2, max_size=6))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 def test_each_answer_is_the_one_it_gets_alone(policy, cases):
     arrivals = [(make_request(*case[:5]), case[5]) for case in cases]
     together = run_together(policy, arrivals)
@@ -102,6 +103,8 @@ def test_leaving_trims_what_only_the_leaver_needed(policy):
     listeners = [Listener(policy, r) for r in (long, short)]
     batch = RunningBatch(policy)
     batch.join([x.row for x in listeners])
+    batch.prefill()
+    batch.prefill()
     assert batch.cells == 40
     listeners[0].ticket.cancel()
     batch.leave()
@@ -155,11 +158,13 @@ def test_a_row_of_nan_fails_alone(policy, monkeypatch):
     batch = RunningBatch(policy)
     forward = batch._forward
 
-    def spoiled(ids, lengths, cache):
-        logits = forward(ids, lengths, cache)
+    def spoiled(*args):
+        logits = forward(*args)
         for i, row in enumerate(batch.rows):
             if row is bad.row:
                 logits[i] = torch.nan
+                batch.cache.layers[0].keys[i] = torch.nan
+                batch.cache.layers[1].values[i] = torch.nan
         return logits
 
     monkeypatch.setattr(batch, "_forward", spoiled)
@@ -168,9 +173,68 @@ def test_a_row_of_nan_fails_alone(policy, monkeypatch):
         batch.step()
     assert good.answer == run_alone(policy, good.row.request)
     assert "not numbers" in str(bad.failures[0])
+    # nor does what it left harm the next row of its slot
+    assert not any(buffer.isnan().any() for buffer in batch.cache.buffers)
 
 
 def test_models_without_positions_are_refused(policy, monkeypatch):
     monkeypatch.setattr(policy.model.get_base_model(), "forward", lambda input_ids: None)
     with pytest.raises(ValueError, match="takes no position_ids"):
         RunningBatch(policy)
+
+
+def test_attention_without_masks_is_refused(policy, monkeypatch):
+    monkeypatch.setattr(policy.base.config, "_attn_implementation_internal", "flash_attention_2")
+    with pytest.raises(ValueError, match=r"attn_implementation='flash_attention_2'.*'sdpa' or 'eager'"):
+        RunningBatch(policy)
+
+
+def test_eager_attention_gives_the_same(policy):
+    requests = [(make_request(3 + 4 * s, s / 3, 8, 0.0, s), s) for s in range(4)]
+    expected = run_together(policy, requests)
+    policy.base.set_attn_implementation("eager")
+    try:
+        assert run_together(policy, requests) == expected
+    finally:
+        policy.base.set_attn_implementation("sdpa")
+
+
+def test_answers_of_one_request_share_the_work_on_its_prompt(policy, monkeypatch):
+    request = make_request(20, 0.5, 6, 0.0, 4, n=3)
+    batch = RunningBatch(policy, max_prefill_tokens=8)
+    widths = []
+    forward = batch._forward
+    monkeypatch.setattr(batch, "_forward", lambda ids, *more: (widths.append(tuple(ids.shape)), forward(ids, *more))[1])
+    listeners = [Listener(policy, request, choice) for choice in range(3)]
+    batch.join([x.row for x in listeners])
+    while batch.rows:
+        batch.step()
+    assert widths == [(1, 8), (1, 8), (1, 4), *[(3, 1)] * 5]
+    assert listeners[0].answer == run_alone(policy, make_request(20, 0.5, 6, 0.0, 4))
+
+
+def test_compiled_decoding_is_for_gpus(policy):
+    with pytest.raises(ValueError, match="compile_decode: needs a CUDA GPU, and the policy is on 'cpu'"):
+        RunningBatch(policy, compile_decode=True)
+
+
+def test_decoding_rounds_its_reads_up_where_it_is_compiled(policy):
+    requests = [make_request(3 + 4 * s, s / 3, 8, 0.0, s) for s in range(3)]
+    expected = [run_alone(policy, request) for request in requests]
+    listeners = [Listener(policy, request) for request in requests]
+    batch = RunningBatch(policy)
+    lengths = []
+
+    def compiled(model):
+        def call(**inputs):
+            lengths.append(inputs["attention_mask"].shape[-1])
+            return model(**inputs)
+
+        return call
+
+    batch._compiled = CompiledModel(batch.model, compiled)
+    batch.join([x.row for x in listeners])
+    while batch.rows:
+        batch.step()
+    assert [x.answer for x in listeners] == expected
+    assert set(lengths) == {batch.cache.capacity}

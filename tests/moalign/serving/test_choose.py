@@ -203,7 +203,7 @@ def test_errors_do_not_send_back_what_a_client_sent(choosing):
 
 def test_conversations_leave_the_threads_to_completions(choosing, monkeypatch):
     """However many choose, one at a time is computed."""
-    from moalign.serving import api
+    from moalign.serving.routes import preferences
 
     running, most, lock = [0], [0], threading.Lock()
 
@@ -217,7 +217,7 @@ def test_conversations_leave_the_threads_to_completions(choosing, monkeypatch):
             with lock:
                 running[0] -= 1
 
-    monkeypatch.setattr(api, "choose", slow)
+    monkeypatch.setattr(preferences, "choose", slow)
     with ThreadPoolExecutor(6) as pool:
         codes = list(pool.map(lambda _: post(choosing).status_code, range(12)))
     assert (codes, most) == ([200] * 12, [1])

@@ -1,7 +1,8 @@
-import asyncio
+import dataclasses
 import random
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moalign.serving.engine import Engine
-from moalign.serving.request import EngineStopped, FieldError, GenerationFailed, GenerationRequest, QueueFull
+from moalign.serving.request import (
+    EngineStopped,
+    FieldError,
+    GenerationFailed,
+    GenerationRequest,
+    GenerationTimeout,
+    QueueFull,
+)
 
 
 def make_request(seed=0, length=4, max_tokens=8, temperature=0.0, weight=0.5, **more):
@@ -49,37 +57,6 @@ def gate(engine, monkeypatch):
     gate = Gate(engine, monkeypatch)
     yield gate
     gate.open.set()
-
-
-def test_many_clients_each_get_the_answer_they_get_alone(policy):
-    """Random preferences, prompts, lengths and arrival times; more requests than rows."""
-    rng = random.Random(0)
-    requests = [
-        make_request(
-            seed, rng.randint(1, 30), rng.randint(1, 30), rng.choice([0.0, 0.0, 0.8, 1.4]), rng.uniform(-0.3, 1.3),
-            top_p=rng.choice([1.0, 0.8]), top_k=rng.choice([None, 12]), n=rng.choice([1, 1, 2]),
-        )
-        for seed in range(48)
-    ]  # fmt: skip
-    with Engine(policy, max_batch_size=1) as one_row:
-        alone = one_row.generate(requests)
-
-    async def arrive(engine, request):
-        await asyncio.sleep(rng.uniform(0, 0.4))
-        tokens = [()] * request.n
-        texts = [""] * request.n
-        async for delta in engine.stream(request):
-            tokens[delta.choice] += delta.token_ids
-            texts[delta.choice] += delta.text
-        return list(zip(texts, tokens, strict=True))
-
-    async def everybody(engine):
-        return await asyncio.gather(*(arrive(engine, r) for r in requests))
-
-    with Engine(policy, max_batch_size=7, max_total_tokens=600, max_prefill_tokens=64) as engine:
-        together = asyncio.run(everybody(engine))
-        wait_until(lambda: engine.stats().running == engine.stats().waiting == engine.stats().cache_tokens == 0)
-    assert together == [[(c.text, c.token_ids) for c in answers] for answers in alone]
 
 
 def test_greedy_equals_the_policys_generate(policy, engine):
@@ -171,14 +148,15 @@ def test_a_failing_listener_hurts_nobody_else(engine, gate):
 def test_the_cache_bound_holds_and_nothing_starves(policy):
     with Engine(policy, max_batch_size=16, max_total_tokens=100) as engine:
         cells, rows = [], []
-        step = engine._batch.step
+        forward = engine._batch._forward
 
-        def watched():
-            step()
-            cells.append(engine._batch.cells)
+        def watched(*args):
+            logits = forward(*args)
+            cells.append(engine._batch.cache.slots * engine._batch.cache.capacity)
             rows.append(len(engine._batch.rows))
+            return logits
 
-        engine._batch.step = watched
+        engine._batch._forward = watched
         requests = [make_request(s, 1 + s % 9, 5 + 5 * (s % 8), weight=0.3) for s in range(30)]
         answers = engine.generate([*requests, make_request(99, 60, 40)])
     assert len(answers) == 31
@@ -204,25 +182,87 @@ def test_closing_drains_then_aborts(policy, monkeypatch):
     gate.reached.wait(10)
     closing = threading.Thread(target=engine.close)
     closing.start()
-    wait_until(lambda: engine._aborting)
+    wait_until(lambda: engine._worker.aborting)
     gate.open.set()
     closing.join(10)
     assert isinstance(events[-1], GenerationFailed)
     assert "before the answer was finished" in str(events[-1])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_dead_thread_is_not_ready_and_leaves_nobody_waiting(engine, monkeypatch):
-    def die(rows):
-        raise SystemExit
+def test_a_timeout_ends_what_runs_and_what_waits(policy, monkeypatch):
+    with Engine(policy, max_batch_size=1) as engine:
+        gate = Gate(engine, monkeypatch)
+        heard = {"running": [], "waiting": [], "patient": []}
+        engine.submit([make_request(1, max_tokens=100, timeout=0.05)], heard["running"].append)
+        gate.reached.wait(10)
+        engine.submit([make_request(2, timeout=0.05)], heard["waiting"].append)
+        patient = engine.submit([make_request(3, timeout=60.0)], heard["patient"].append)
+        time.sleep(0.06)
+        gate.open.set()
+        wait_until(lambda: patient.done)
+        wait_until(lambda: engine.stats().running == engine.stats().waiting == 0)
+    assert isinstance(heard["running"][-1], GenerationTimeout)
+    assert isinstance(heard["running"][-1], GenerationFailed)
+    assert str(heard["waiting"][0]).endswith("timeout = 0.05 seconds: 0 of at most 8 tokens were generated")
+    assert len(heard["waiting"]) == 1
+    assert heard["patient"][-1].finish_reason == "length"
 
-    monkeypatch.setattr(engine._batch, "join", die)
-    events = []
-    engine.submit([make_request()], events.append)
-    wait_until(lambda: not engine.ready)
-    assert isinstance(events[0], GenerationFailed)
-    with pytest.raises(EngineStopped, match="has stopped"):
-        engine.submit([make_request()], events.append)
+
+def test_logprobs_are_those_of_the_policy(policy, engine):
+    request = make_request(3, 5, 6, temperature=1.3, weight=0.2, top_k=20, logprobs=3)
+    [[answer]] = engine.generate([request])
+    expected, _ = policy.token_log_probs([request.prompt_ids], [answer.token_ids], request.weights[None])
+    assert [t.token_id for t in answer.logprobs] == list(answer.token_ids)
+    torch.testing.assert_close(
+        torch.tensor([t.logprob for t in answer.logprobs]), expected[0].detach(), atol=1e-4, rtol=1e-4
+    )
+    assert all(len(t.top) == 3 and t.top[0].logprob >= t.logprob for t in answer.logprobs)
+    [[silent]] = engine.generate([dataclasses.replace(request, logprobs=None)])
+    assert silent.logprobs == ()
+    assert silent.token_ids == answer.token_ids
+
+
+def test_a_long_prompt_does_not_stall_the_others(policy):
+    with Engine(policy, max_prefill_tokens=8, prefix_tokens=0) as engine:
+        widths = []
+        forward = engine._batch._forward
+
+        def watched(ids, positions, window):
+            widths.append(tuple(ids.shape))
+            return forward(ids, positions, window)
+
+        engine._batch._forward = watched
+        events = []
+        running = engine.submit([make_request(1, 4, max_tokens=60)], events.append)
+        wait_until(lambda: len(events) > 3)
+        before = len(widths)
+        engine.generate([make_request(2, 64, max_tokens=1)])
+        chunks = [i for i, (_, width) in enumerate(widths[before:]) if width > 1]
+        assert len(chunks) == 8  # 64 tokens, 8 at a time
+        assert all(b - a == 2 for a, b in pairwise(chunks))  # a token for the running row after each
+        running.cancel()
+
+
+def test_the_default_cache_is_derived_from_memory_and_bounded_by_what_can_be_used(policy):
+    with Engine(policy, max_batch_size=3) as engine:
+        # 2 layers x (keys + values) x 2 heads x 8 wide x 4 bytes; 3 rows x 128 positions of context
+        assert engine.position_bytes == 2 * 2 * 2 * 8 * 4
+        assert engine.max_total_tokens == 3 * 128
+        assert engine.prefix_tokens == 96
+        assert engine.stats().cache_bytes == 0
+        engine.generate([make_request(1)])
+        assert 0 < engine.stats().cache_bytes <= 3 * 128 * engine.position_bytes
+
+
+def test_memory_stays_within_the_bound_whatever_comes(policy):
+    with Engine(policy, max_batch_size=4, max_total_tokens=256, prefix_tokens=64) as engine:
+        rng = random.Random(5)
+        for round_ in range(12):
+            engine.generate([make_request(100 * round_ + i, rng.randint(1, 40), rng.randint(1, 20)) for i in range(6)])
+            stats = engine.stats()
+            assert stats.cache_bytes <= 256 * engine.position_bytes
+            assert stats.prefix_tokens <= 64
+        assert stats.prefix_tokens == 64
 
 
 @pytest.mark.parametrize(
@@ -247,7 +287,7 @@ def test_what_can_never_be_done_is_refused_with_the_field(policy, change, messag
     ("field", "value"),
     [
         ("prompt_ids", []), ("max_tokens", 0), ("temperature", -0.1), ("temperature", float("nan")), ("top_p", 0.0),
-        ("top_p", 1.1), ("top_k", 0), ("n", 0), ("stop", ("a", "")), ("seed", 2**64), ("weights", torch.tensor([torch.nan])),
+        ("top_p", 1.1), ("top_k", 0), ("n", 0), ("logprobs", 21), ("timeout", 0.0), ("timeout", float("inf")), ("stop", ("a", "")), ("seed", 2**64), ("weights", torch.tensor([torch.nan])),
     ],
 )  # fmt: skip
 def test_requests_refuse_bad_values(field, value):

@@ -14,6 +14,7 @@ import pytest
 
 from frontier.errors import InputError
 from moalign.serving import ServeConfig, serve
+from moalign.serving.access import add_key
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,86 @@ def test_what_does_not_drain_in_time_is_told_so(start):
     assert data[-1] == "[DONE]"
     assert "before the answer was finished" in json.loads(data[-2])["error"]["message"]
     assert process.wait(20) == 0
+
+
+def test_sigterm_under_load_finishes_what_was_accepted_and_takes_nothing_new(start):
+    process, printed = start(drain_seconds=60, max_batch_size=4, max_waiting=1000, log_format="json")
+    url = re.search(r"on (http://[^/]+)", printed)[1]
+    answers, late, signalled = {}, [], threading.Event()
+
+    def ask(i):
+        body = {"prompt": f"w{i}", "n": 3, "max_tokens": 100, "temperature": 2, "seed": i, "stream": i % 2 == 0}
+        with httpx.Client(timeout=90) as client:
+            answers[i] = client.post(url + "/v1/completions", json=body)
+            signalled.wait(90)
+            try:
+                late.append(client.post(url + "/v1/completions", json=body).status_code)
+            except httpx.TransportError:
+                late.append(503)  # the connection was closed after its last answer, and no new one is taken
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(40)]
+    for thread in threads:
+        thread.start()
+    # All are in: answered, or open like the request that asks for this number.
+    while len(answers) + number(url, "moalign_open_requests") < 41:
+        pass
+    process.send_signal(signal.SIGTERM)
+    assert len(answers) < 40
+    while not refuses(url):
+        pass
+    signalled.set()
+    for thread in threads:
+        thread.join(90)
+    assert [answers[i].status_code for i in range(40)] == [200] * 40
+    for i, answer in answers.items():
+        assert '"error"' not in answer.text
+        if i % 2:
+            assert {choice["finish_reason"] for choice in answer.json()["choices"]} <= {"stop", "length"}
+        else:
+            assert answer.text.endswith("data: [DONE]\n\n")
+    assert late == [503] * 40
+    assert process.wait(20) == 0
+    lines = [json.loads(line) for line in process.stdout.read().splitlines() if line.startswith("{")]
+    finished = [line for line in lines if line.get("endpoint") == "/v1/completions" and line["status"] == 200]
+    assert len(finished) == 40
+    assert all(line["completion_tokens"] >= 3 and line["caller"] == "anyone" for line in finished)
+
+
+def refuses(url):
+    """Whether nothing listens any more, or nothing is taken."""
+    try:
+        return httpx.get(url + "/health/ready").status_code == 503
+    except httpx.TransportError:
+        return True
+
+
+def number(url, name):
+    """A number of `/metrics`."""
+    text = httpx.get(url + "/metrics").text
+    return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1])
+
+
+def test_serves_with_a_policy_and_says_so(start, tmp_path):
+    key = add_key(tmp_path / "policy.yaml", "shop", {"preference": {"helpful": {"max": 0.6}}})
+    process, printed = start(policy=str(tmp_path / "policy.yaml"), log_format="json")
+    _, address, *rest = shlex.split(next(x for x in printed.splitlines() if x.startswith("curl")))
+    headers = [tuple(x.split(": ")) for x in rest if ": " in x and not x.startswith("{")]
+    assert ("Authorization", "Bearer YOUR_KEY") in headers
+    assert httpx.post(address, content=rest[-1], headers=dict(headers)).status_code == 401
+    answer = httpx.post(address, content=rest[-1], headers=dict(headers) | {"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "preference_not_allowed")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    errors = [json.loads(x).get("error") for x in process.stdout.read().splitlines() if x.startswith("{")]
+    assert errors == ["invalid_api_key", "preference_not_allowed"]
+
+
+def test_a_damaged_front_is_refused_before_listening(bundle, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(bundle, damaged)
+    (damaged / "front.json").write_text('{"points": [')
+    with pytest.raises(InputError, match=r"front\.json"):
+        serve(damaged, port=0)
 
 
 def test_a_missing_or_damaged_bundle_is_refused_before_listening(bundle, tmp_path):

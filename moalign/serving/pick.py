@@ -1,0 +1,192 @@
+"""Turn a wish into a preference: the point of the bundle's measured front that meets a constraint or comes nearest to an aspiration, and what to expect there."""
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from frontier.choose import Interpolator, pick
+from frontier.errors import InputError
+from frontier.front import FrontPoint, ParetoFront
+from moalign.preference import Preference
+from moalign.serving.errors import ApiError
+from moalign.serving.request import FieldError
+from moalign.serving.wish import arguments, as_object, is_wish
+
+# Of the intervals of mean rewards.
+LEVEL = 0.95
+
+Expected = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A preference that a wish led to.
+
+    Args:
+        preference (`Preference`): what to steer by.
+        expected (`dict`): of each objective of the front the mean reward and the ends of its interval; `None` = not known.
+        index (`int`, *optional*): its place in the front; `None` between measured points.
+        reached (`bool`): whether every aspiration is met.
+        reason (`str`): a sentence for a person.
+    """
+
+    preference: Preference
+    expected: Expected
+    index: int | None
+    reached: bool
+    reason: str
+
+
+class FrontMenu:
+    """What a served policy can be asked for by its results: the points of its front whose preference it takes.
+
+    Args:
+        front (`ParetoFront`, *optional*): the bundle's.
+        objectives (`Sequence[str]`): the policy's. Points measured at no preference, or at one of other objectives, are left out.
+    """
+
+    def __init__(self, front: ParetoFront | None, objectives: Sequence[str]) -> None:
+        self.front = front
+        self.objectives = tuple(objectives)
+        rows = [] if front is None else [i for i, p in enumerate(front.points) if self.preference(p) is not None]
+        self._rows = rows
+        self._offered = front.take(rows) if front is not None and rows else None
+
+    def preference(self, point: FrontPoint) -> Preference | None:
+        """What a point was measured at, if the policy takes it."""
+        if point.preference is None:
+            return None
+        try:
+            return Preference.from_json(point.preference, self.objectives)
+        except InputError:
+            return None
+
+    def pick(self, wish: Mapping[str, Any], confidence: float | None = None) -> Picked:
+        """The measured point that a wish leads to.
+
+        Args:
+            wish (`Mapping`): `{"aspiration": {objective: level}}`, or `{"maximize": objective, "subject_to": {objective: {">=": x, "<=": y}}}`, either part alone too.
+                Levels are mean rewards in the front's units.
+            confidence (`float`, *optional*): from 0.5 to below 1; bounds must hold for the one-sided confidence bound of the mean.
+
+        Raises:
+            ApiError: 404, there is no front; 400, no point satisfies the bounds: says which comes nearest and what is feasible.
+            InputError: the wish is malformed or names an unknown objective.
+        """
+        front = self.offered()
+        choice = pick(front, **arguments(wish, front.objectives), confidence=confidence)
+        if not choice.feasible and "aspiration" not in wish:
+            raise ApiError(400, self._infeasible(front, choice.index, choice.reason), "preference", "infeasible")
+        preference = self.preference(choice.point)
+        assert preference is not None  # only such points are offered
+        return Picked(
+            preference, measured(front, choice.point), self._rows[choice.index], choice.feasible, choice.reason
+        )
+
+    def expected(self, preference: Preference) -> Picked:
+        """What to expect at a preference: the measured point of the same preference, else between the points around it.
+
+        Raises:
+            ApiError: 404, there is no front.
+            InputError: it lies outside of what was measured, or is a direction that was not.
+        """
+        front = self.offered()
+        preference.check(self.objectives)
+        for row, point in enumerate(front.points):
+            if self.preference(point) == preference:
+                reason = f"Measured as point {self._rows[row]}."
+                return Picked(preference, measured(front, point), self._rows[row], True, reason)
+        if preference.kind != "weights":
+            raise InputError("a direction has expected rewards only where it was measured; choose one of the front's")
+        found = self._interpolator(preference.values)
+        ends = 1.959964 * np.array(found.error)  # both errors together are about one standard deviation
+        values = zip(front.objectives, found.rewards, ends.tolist(), strict=True)
+        expected = {name: _interval(mean, end) for name, mean, end in values}
+        return Picked(
+            preference, expected, None, True, f"Between points {sorted(self._rows[i] for i in found.neighbours)}."
+        )
+
+    def nearest(self, preference: Preference) -> Expected:
+        """What to expect about a preference wherever it lies: as [`FrontMenu.expected`] says, else at the measured point that is most alike.
+
+        Raises:
+            ApiError: 404, there is no front.
+        """
+        front = self.offered()
+        try:
+            return self.expected(preference).expected
+        except InputError:
+            asked = np.array([preference.values.get(name, 0.0) for name in self.objectives])
+            return measured(front, min(front.points, key=lambda point: self._distance(point, asked)))
+
+    def _distance(self, point: FrontPoint, asked: "np.ndarray[Any, Any]") -> float:
+        found = self.preference(point)
+        assert found is not None  # only such points are offered
+        values = np.array([found.values.get(name, 0.0) for name in self.objectives])
+        # Weights and directions differ in length, not in what they are after.
+        return float(np.linalg.norm(values / np.linalg.norm(values) - asked / np.linalg.norm(asked)))
+
+    def offered(self) -> ParetoFront:
+        """The points that can be asked for.
+
+        Raises:
+            ApiError: 404, there are none.
+        """
+        if self.front is None:
+            message = "this bundle has no measured front; run `moalign front` and start the server again"
+            raise ApiError(404, message, None, "no_front")
+        if self._offered is None:
+            message = f"no point of this bundle's front was measured at a preference over {', '.join(self.objectives)}"
+            raise ApiError(404, message, None, "no_front")
+        return self._offered
+
+    @functools.cached_property
+    def _interpolator(self) -> Interpolator:
+        return Interpolator(self.offered())
+
+    def _infeasible(self, front: ParetoFront, row: int, reason: str) -> str:
+        # Selections count the points that are offered; a client counts those of /v1/front.
+        nearest = reason.replace(f"Point {row} ", f"Point {self._rows[row]} ", 1)
+        preference = json.dumps(front.points[row].preference)
+        low, high = front.rewards.min(axis=0), front.rewards.max(axis=0)
+        spans = ", ".join(f"{n} {a:.3g} to {b:.3g}" for n, a, b in zip(front.objectives, low, high, strict=True))
+        return f"{nearest} Its preference: {preference}. Measured, each objective alone: {spans}"
+
+
+def requested(menu: FrontMenu, value: Any) -> Preference:
+    """The preference of a request: weights or a direction in any form, or a wish over the front.
+
+    Args:
+        menu (`FrontMenu`): the policy's objectives and front.
+        value (`Any`): as sent.
+
+    Raises:
+        ApiError: the wish cannot be met, or there is no front.
+        FieldError: it is malformed.
+    """
+    try:
+        found = as_object(value)
+        if is_wish(found, menu.objectives):
+            return menu.pick(found).preference
+        return Preference.coerce(value, menu.objectives)
+    except InputError as error:
+        raise FieldError("preference", str(error)) from error
+
+
+def measured(front: ParetoFront, point: FrontPoint) -> Expected:
+    """Mean and interval of each objective at a measured point, by Student's t; `None` where the standard error is not known."""
+    from scipy.stats import t
+
+    width = t.ppf((1 + LEVEL) / 2, point.n_prompts - 1) if point.n_prompts > 1 else math.nan
+    rows = zip(front.objectives, point.rewards, point.standard_error, strict=True)
+    return {name: _interval(mean, float(width * error)) for name, mean, error in rows}
+
+
+def _interval(mean: float, end: float) -> dict[str, float | None]:
+    known = math.isfinite(end)
+    return {"mean": mean, "low": mean - end if known else None, "high": mean + end if known else None}
