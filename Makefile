@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench page clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+# After a change in web/: builds the server's page into moalign/serving/page/, which is committed with it.
+page:
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 clean:
 	rm -rf .venv runs build dist *.egg-info
