@@ -29,6 +29,7 @@ from moalign.conditioning.base import Conditioning, Text, conditioning_from_json
 from moalign.loading import attach_adapters, load_base, load_tokenizer
 from moalign.model_card import model_card
 from moalign.preference import Preference
+from moalign.prompt_tokens import prompt_tokens
 
 if TYPE_CHECKING:
     from frontier.front import ParetoFront
@@ -75,6 +76,7 @@ class SteerablePolicy:
         self.mixture = AdapterMixture(model, self.conditioning.adapters)
         self.normalizer = normalizer
         self.training = dict(training or {})
+        self.adapter_folders: tuple[Path, ...] = ()  # where the adapters were read from, which no export may replace
         self.default_preference = (
             Preference.from_json(default_preference, self.objectives)
             if default_preference
@@ -115,7 +117,9 @@ class SteerablePolicy:
                 raise InputError("adapters is empty: name at least one objective and its adapter folder")
             model = load_base(bundle_or_base, dtype, **model_kwargs)
             tokenizer = load_tokenizer(bundle_or_base, model_kwargs.get("revision", "main"))
-            return cls(attach_adapters(model, adapters).to(device).eval(), tokenizer, tuple(adapters))
+            policy = cls(attach_adapters(model, adapters).to(device).eval(), tokenizer, tuple(adapters))
+            policy.adapter_folders = tuple(map(Path, adapters.values()))
+            return policy
         folder = Path(bundle_or_base)
         manifest = read_manifest(folder, verify)
         location = str(base) if isinstance(base, str | Path) else base_location(manifest, folder)
@@ -167,7 +171,7 @@ class SteerablePolicy:
             strength (`float` or one per row, *optional*, defaults to 1): multiplies the whole mixture; 1 − α in CLP's KL-mixing.
 
         Raises:
-            InputError: an unknown objective, as many preferences as are neither 1 nor `rows`, or a strength for a policy whose weights are not mixed.
+            InputError: an unknown objective, as many preferences or strengths as are neither 1 nor `rows`, or a strength for a policy whose weights are not mixed.
         """
         if not self.conditioning.linear and strength != 1.0:
             raise InputError(
@@ -179,6 +183,9 @@ class SteerablePolicy:
         )
         if len(listed) != rows:
             raise InputError(f"{len(listed)} preferences for {rows} prompts: give one, or one per prompt")
+        scales = torch.as_tensor(strength, dtype=torch.float32)
+        if scales.dim() and len(scales) != rows:
+            raise InputError(f"{len(scales)} strengths for {rows} prompts: give one, or one per prompt")
         if not listed:
             return torch.zeros(0, len(self.objectives))
         zero = torch.zeros(len(self.objectives))
@@ -187,7 +194,7 @@ class SteerablePolicy:
             if p is not None and id(p) not in known:
                 known[id(p)] = Preference.coerce(p, self.objectives).as_tensor(self.objectives)
         stacked = torch.stack([zero if p is None else known[id(p)] for p in listed])
-        return stacked * torch.as_tensor(strength, dtype=torch.float32).reshape(-1, 1)
+        return stacked * scales.reshape(-1, 1)
 
     @contextlib.contextmanager
     def steer(self, preferences: Preferences, rows: int = 1) -> Iterator[PeftModel]:
@@ -202,28 +209,19 @@ class SteerablePolicy:
     # ---- texts and tokens
 
     def encode(self, prompts: Sequence[Text], weights: Tensor | None = None) -> list[list[int]]:
-        """Token ids of prompts; conversations go through the tokenizer's chat template with a generation prompt.
+        """Token ids of prompts, at least one each; see `prompt_tokens`.
 
         Args:
             prompts (`Sequence`): B texts or conversations.
             weights (`Tensor`, *optional*): `[B, K]` or `[1, K]`: add what the policy is told of its preference in the prompt.
         """
-        ids: list[list[int]] = []
-        for prompt in prompts if weights is None else self.conditioning.prompts(prompts, weights):
-            if isinstance(prompt, str):
-                ids.append(self.tokenizer(prompt)["input_ids"])
-            elif self.tokenizer.chat_template is None:
-                raise InputError("the prompt is a conversation, but the base model's tokenizer has no chat template")
-            else:
-                rendered = self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-                ids.append(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-        return ids
+        told = prompts if weights is None else self.conditioning.prompts(prompts, weights)
+        return prompt_tokens(self.tokenizer, told)
 
     @property
     def eos_token_ids(self) -> list[int]:
         """Every token that ends a completion: the tokenizer's and those that the base's generation config declares."""
-        config = self.base.generation_config
-        declared = config.eos_token_id if config is not None else None
+        declared = getattr(self.base.generation_config, "eos_token_id", None)
         ids = [declared] if isinstance(declared, int) else list(declared or [])
         if self.tokenizer.eos_token_id is not None and self.tokenizer.eos_token_id not in ids:
             ids.insert(0, self.tokenizer.eos_token_id)
@@ -257,8 +255,8 @@ class SteerablePolicy:
             return []
         ids, mask = self.pad_left(prompt_ids)
         generate_kwargs.setdefault("pad_token_id", self.pad_token_id)
-        ends = generate_kwargs.setdefault("eos_token_id", self.eos_token_ids)
-        ends = {ends} if isinstance(ends, int) else set(ends)
+        ends = generate_kwargs.setdefault("eos_token_id", self.eos_token_ids or None)
+        ends = {ends} if isinstance(ends, int) else set(ends or ())
         devices = [self.device] if self.device.type == "cuda" else []
         with self.steer_rows(weights), torch.random.fork_rng(devices=devices, enabled=seed is not None):
             if seed is not None:
@@ -333,6 +331,8 @@ class SteerablePolicy:
             preferences: one, or one per row; `None` is the reference policy.
             append_eos (`bool`, *optional*, defaults to `True`): count the end of the text as part of the completion.
         """
+        if not prompts and not completions:
+            return torch.zeros(0)
         ends = [self.tokenizer.eos_token_id] if append_eos and self.tokenizer.eos_token_id is not None else []
         completion_ids = [[*self.tokenizer(c, add_special_tokens=False)["input_ids"], *ends] for c in completions]
         weights = self.weights(preferences, len(prompts))

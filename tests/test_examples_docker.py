@@ -1,7 +1,11 @@
 """The files of examples/docker fit together and fit the server; Docker itself is not run."""
 
+import http.server
+import importlib.util
 import re
 import shlex
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,7 +74,48 @@ def test_the_image_installs_what_is_there_and_starts_the_server(compose):
     assert users
     assert not any(line.startswith("RUN") for line in lines[users[0] :])  # nothing as root afterwards
     assert 'ENTRYPOINT ["moalign", "serve"]' in lines
-    assert any(line.startswith("HEALTHCHECK") and "/health/ready" in line for line in lines)
+    [check] = [line for line in lines if line.startswith("HEALTHCHECK")]
+    [copied] = [shlex.split(line) for line in lines if line.startswith("COPY examples/docker/healthcheck.py")]
+    assert copied[-1] in check
+    # A volume has the owner of the folder that it hides: whoever serves must be able to write there.
+    made = next(line for line in lines if "useradd" in line)
+    environment = compose["services"]["server"]["environment"]
+    for volume in compose["services"]["server"]["volumes"]:
+        source, target = re.sub(r"\$\{[^}]*\}", ".", volume).split(":")[:2]
+        if source in compose["volumes"]:
+            assert f"install -d -o moalign -g moalign {target}" in made
+            assert environment["HF_HOME"] == target
+
+
+class Probes(http.server.BaseHTTPRequestHandler):
+    """A server of which only the health is known."""
+
+    def do_GET(self):
+        self.send_response(self.server.answers[self.path])
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Be quiet."""
+
+
+@pytest.mark.parametrize(("live", "ready", "ended"), [(200, 200, False), (200, 503, False), (503, 503, True)])
+def test_the_health_check_ends_a_server_that_only_a_new_start_helps(monkeypatch, live, ready, ended):
+    spec = importlib.util.spec_from_file_location("healthcheck", FOLDER / "healthcheck.py")
+    healthcheck = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(healthcheck)
+    killed = []
+    monkeypatch.setattr(healthcheck.os, "kill", lambda *what: killed.append(what))
+    with http.server.HTTPServer(("127.0.0.1", 0), Probes) as server:
+        server.answers = {"/health/live": live, "/health/ready": ready}
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/health/"
+        assert healthcheck.check(1, url) is (ready == 200)
+        server.shutdown()
+        thread.join()
+    assert killed == ([(1, signal.SIGTERM)] if ended else [])
+    assert healthcheck.check(1, url) is False  # nothing listens
+    assert healthcheck.URL == "http://127.0.0.1:8000/health/"
 
 
 def test_prometheus_reads_the_server_with_the_key_that_it_is_given(compose):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from benchmarks.merging.context import Context
 
 OURS, THEIRS = "moalign", "mergekit"
 ROOT = Path(benchmarks.__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge took.
+
+    Args:
+        seconds (`float`): of it alone.
+        peak (`int`): bytes that the process has held at most so far, pages of mapped files included.
+        anonymous (`int`, *optional*): bytes of anonymous memory that it held at most, where that was asked for and the system says it.
+    """
+
+    seconds: float
+    peak: int
+    anonymous: int | None
 
 
 class Engine:
@@ -39,18 +55,23 @@ class Engine:
             env=environment(ROOT if name == OURS else None),
         )
 
-    def merge(self, recipe: Mapping[str, Any], out: Path) -> tuple[float, int]:
-        """Merge into a folder that is emptied before; seconds, and the bytes that the process has held at most so far."""
+    def merge(self, recipe: Mapping[str, Any], out: Path, memory: bool = False) -> Merged:
+        """Merge into a folder that is emptied before.
+
+        Args:
+            recipe (`Mapping[str, Any]`): in mergekit's form.
+            out (`Path`): the folder.
+            memory (`bool`): look at the anonymous memory all the while, which costs some time.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"recipe": recipe, "out": str(out)}) + "\n")
+        self._process.stdin.write(json.dumps({"recipe": recipe, "out": str(out), "memory": memory}) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             self._errors.seek(0)
             raise RuntimeError(f"{self.name} ended: {self._errors.read()[-2000:]}")
-        found = json.loads(answer)
-        return found["seconds"], found["peak"]
+        return Merged(**json.loads(answer))
 
     def close(self) -> None:
         """End the process."""

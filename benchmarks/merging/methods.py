@@ -8,13 +8,20 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from benchmarks.agreement import worst_of
 from benchmarks.merging.context import DENSITY, Context, no_mergekit
-from benchmarks.merging.engines import OURS, THEIRS, Engine, engines, ratio
+from benchmarks.merging.engines import OURS, THEIRS, Engine, Merged, engines, ratio
 from benchmarks.report import Row, at_most
 
 BARS = {"linear": 0.8, "ties": 0.2, "dare": 0.5}
 NAMES = {"linear": "linear", "ties": "ties", "dare": "dare_linear"}
 MEMORY, ERROR = 0.5, 1e-5
+# How far the share that DARE keeps may be from the density: the smallest models have 1e5 entries, so that 0.01 is six standard deviations.
+KEPT = 0.01
+# The share of entries that equal magnitudes may leave open in float32, where few are equal. Beyond it the comparison would say little.
+LEFT_OUT = 1e-3
+# What entries are compared with where a tensor has nothing larger.
+TINY = 1e-30
 
 
 Found = dict[str, list[float]]
@@ -32,7 +39,7 @@ def _method(context: Context, short: str) -> list[Row]:
     outs = {name: context.scratch / f"out-{name}" for name in (OURS, THEIRS)}
     with engines(context) as both:
         # Memory after a first merge, which also brings the files into the system's own.
-        peaks = {name: engine.merge(recipes[0], outs[name])[1] for name, engine in both.items()}
+        first = {name: engine.merge(recipes[0], outs[name], memory=True) for name, engine in both.items()}
         whole = _in_turn(context, both, recipes[0], outs)
         errors = _dare_errors(context, both, outs) if short == "dare" else _error(short, recipes[0], both, outs)
         # Sums in float32 of bfloat16 models, whose deltas are full of equal ones; also a first merge of these files.
@@ -41,22 +48,39 @@ def _method(context: Context, short: str) -> list[Row]:
         errors += [] if short == "dare" else _error(f"{short}.bfloat16", recipes[1], both, outs)
         half = _in_turn(context, both, recipes[1], outs)
     if THEIRS not in both:
-        told = f"{recipes[0]['merge_method']} of 3 models in float32 by ourselves, {peaks[OURS] / 1e6:.0f} MB"
+        told = f"{recipes[0]['merge_method']} of 3 models in float32 by ourselves, {first[OURS].peak / 1e6:.0f} MB"
         own = Row(f"{short}.seconds", told, statistics.median(whole[OURS]), "s")
         return [no_mergekit(f"{short}.time_ratio"), own, *errors]
-    memory = peaks[OURS] / peaks[THEIRS]
     return [
         _times(context, short, recipes[0], whole, None if context.quick else BARS[short]),
-        Row(
-            f"{short}.memory_ratio",
-            f"{peaks[OURS] / 1e6:.0f} MB against {peaks[THEIRS] / 1e6:.0f} MB, the most that a fresh process held for the float32 merge, its libraries included",
-            memory,
-            peer="mergekit, MB",
-            peer_value=peaks[THEIRS] / 1e6,
-            **({} if context.quick else at_most(MEMORY, memory)),
-        ),
+        *_memory(context, short, first),
         *errors,
         _times(context, f"{short}.bfloat16", recipes[1], half, None),
+    ]
+
+
+def _memory(context: Context, short: str, found: dict[str, Merged]) -> list[Row]:
+    """All that the processes held, and what of it was anonymous: pages of mapped input files are the system's to take back."""
+    ours, theirs = (found[name].peak / 1e6 for name in (OURS, THEIRS))
+    told = "the most that a fresh process held for the float32 merge, its libraries and mapped input files included"
+    rows = [
+        Row(
+            f"{short}.memory_ratio",
+            f"{ours:.0f} MB against {theirs:.0f} MB, {told}",
+            ours / theirs,
+            peer="mergekit, MB",
+            peer_value=theirs,
+            **({} if context.quick else at_most(MEMORY, ours / theirs)),
+        )
+    ]
+    own, other = found[OURS].anonymous, found[THEIRS].anonymous
+    if own is None or other is None:
+        return rows
+    told = "the most anonymous memory in the same merge, its libraries' included and mapped files left out, looked at every 5 ms"
+    what = f"{own / 1e6:.0f} MB against {other / 1e6:.0f} MB, {told}"
+    return [
+        *rows,
+        Row(f"{short}.anonymous_memory_ratio", what, own / other, peer="mergekit, MB", peer_value=other / 1e6),
     ]
 
 
@@ -65,7 +89,7 @@ def _in_turn(context: Context, both: dict[str, Engine], recipe: dict[str, Any], 
     found: Found = {name: [] for name in both}
     for _ in range(context.rounds()):
         for name, engine in both.items():
-            found[name].append(engine.merge(recipe, outs[name])[0])
+            found[name].append(engine.merge(recipe, outs[name]).seconds)
     return found
 
 
@@ -91,9 +115,12 @@ def _error(row: str, recipe: dict[str, Any], both: dict[str, Engine], outs: dict
         return []
     error, left_out = _largest_difference(outs[OURS], outs[THEIRS], recipe)
     what = "largest difference from mergekit's result with sums in float32, over the largest entry of the tensor"
-    if left_out:
-        what += f"; {left_out:.1e} of the entries are left out: equal magnitudes at the threshold, of which mergekit's sort keeps any and we the first"
-    return [Row(f"{row}.error", what, error, **at_most(ERROR, error))]
+    rows = [Row(f"{row}.error", what, error, **at_most(ERROR, error))]
+    if recipe["merge_method"] != "ties":
+        return rows
+    told = "share of the entries that is not compared: equal magnitudes at the threshold, of which mergekit's sort keeps any and we the first"
+    bar = at_most(LEFT_OUT, left_out) if recipe["dtype"] == "float32" else {}
+    return [*rows, Row(f"{row}.left_out", told, left_out, **bar)]
 
 
 def _dare_errors(context: Context, both: dict[str, Engine], outs: dict[str, Path]) -> list[Row]:
@@ -124,28 +151,30 @@ def _dare_errors(context: Context, both: dict[str, Engine], outs: dict[str, Path
     if THEIRS in told:
         beside = {"peer": "mergekit", "peer_value": told[THEIRS][1]}
     off = abs(kept - DENSITY)
-    found.append(Row("dare.kept", f"share of entries kept at density {DENSITY}: off by {off:.1e}", kept, **beside))
+    what = f"share of entries kept at density {DENSITY}: off by {off:.1e}"
+    found.append(Row("dare.kept", what, kept, **beside, bar=f"{DENSITY:g} ± {KEPT:g}", holds=off <= KEPT))
     return found
 
 
 def _from_definition(result: Path, base: Path, model: Path, weight: float) -> tuple[float, float]:
     """The largest relative difference from the definition under the result's own mask, and the share that the mask keeps."""
-    worst, kept, count = 0.0, 0, 0
+    errors, kept, count = [], 0, 0
     with _open(result) as merged, _open(base) as start, _open(model) as tuned:
         for name in merged.keys():  # noqa: SIM118
             found, origin = merged.get_tensor(name).double(), start.get_tensor(name)
             change = (tuned.get_tensor(name) - origin).double()
             mask = found != origin
-            scale = change.abs().sum() / (change * mask).abs().sum()
+            # Where something changed and nothing is kept, the scale is infinite and the error with it.
+            scale = change.abs().sum() / (change * mask).abs().sum() if change.any() else 1.0
             expected = origin.double() + weight * scale * change * mask
-            worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
+            errors.append(float((found - expected).abs().max() / expected.abs().max().clamp(min=TINY)))
             kept, count = kept + int(mask.sum()), count + mask.numel()
-    return worst, kept / count
+    return worst_of(errors), kept / max(count, 1)
 
 
 def _largest_difference(one: Path, other: Path, recipe: dict[str, Any]) -> tuple[float, float]:
     """The largest relative difference of two results, and the share of entries that the recipe leaves open and are not compared."""
-    worst, left_out, count = 0.0, 0, 0
+    errors, left_out, count = [], 0, 0
     with _open(one) as first, _open(other) as second:
         if set(first.keys()) != set(second.keys()):
             raise RuntimeError(f"{one} and {other} hold different tensors: {set(first.keys()) ^ set(second.keys())}")
@@ -156,8 +185,9 @@ def _largest_difference(one: Path, other: Path, recipe: dict[str, Any]) -> tuple
                 open_ = _left_open(name, recipe)
                 apart[open_] = 0
                 left_out += int(open_.sum())
-            worst, count = max(worst, float(apart.max() / b.abs().max())), count + apart.numel()
-    return worst, left_out / count
+            errors.append(float(apart.max() / b.abs().max().clamp(min=TINY)))
+            count += apart.numel()
+    return worst_of(errors), left_out / max(count, 1)
 
 
 def _left_open(name: str, recipe: dict[str, Any]) -> Tensor:

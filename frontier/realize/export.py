@@ -20,7 +20,7 @@ from frontier.realize.adapters import AdapterMixture
 from frontier.realize.lora_folder import LoraFolder, mix_deltas
 from frontier.realize.lora_writing import LoraSum, nbytes_of, sum_as_lora, write_lora
 from frontier.realize.merging.output import full_disk_is_told
-from frontier.realize.replace_export import replace_export
+from frontier.realize.replace_export import check_out, replace_export
 
 
 def base_tensors(model: PeftModel) -> dict[str, Tensor]:
@@ -30,6 +30,11 @@ def base_tensors(model: PeftModel) -> dict[str, Tensor]:
         if not any(part in name for part in (".lora_", ".modules_to_save.", ".token_adapter.")):
             found[name.replace(".base_layer.", ".").replace(".original_module.", ".")] = tensor
     return found
+
+
+def base_folder(mixture: AdapterMixture) -> str | None:
+    """Where the model under the adapters was read from: a folder, a hub id, or `None` where it was made in memory."""
+    return getattr(mixture.model.get_base_model().config, "name_or_path", None) or None
 
 
 def adapters_of(mixture: AdapterMixture) -> list[LoraFolder]:
@@ -77,10 +82,11 @@ def export_lora(mixture: AdapterMixture, weights: Sequence[float], out: str | Pa
         out (`str` or `Path`): the folder to write; it appears only when complete, in the place of an earlier export.
 
     Raises:
-        InputError: an adapter does what no LoRA folder holds (DoRA, biases), or the disk is full.
+        InputError: an adapter does what no LoRA folder holds (DoRA, biases), `out` is the base's folder, or the disk is full.
     """
+    out = check_out(out, base_folder(mixture))
     total = mixture_as_lora(mixture, weights)
-    with full_disk_is_told(Path(out), nbytes_of(total), "the adapter"), replace_export(out) as folder:
+    with full_disk_is_told(out, nbytes_of(total), "the adapter"), replace_export(out) as folder:
         write_lora(total, folder)
 
 
@@ -88,11 +94,20 @@ def merged_state_dict(mixture: AdapterMixture, weights: Sequence[float]) -> dict
     """The base model's state dict at W0 + ΔW(w), under the base model's own names; the live model is not touched.
 
     Every adapter that `LoraFolder.delta` describes is taken. Sums are in float64 and rounded once to the base's dtype; tensors that no adapter changes are the live ones.
+
+    Raises:
+        InputError: a tensor is not finite in the base's dtype, or see `adapters_of`.
     """
     merged = base_tensors(mixture.model)
     originals = {name: tensor.detach().cpu() for name, tensor in merged.items()}
     for name, change in mix_deltas(adapters_of(mixture), weights, originals, same_base=False):
-        merged[name] = (originals[name].double() + change.double()).to(merged[name].dtype)
+        exact, dtype = originals[name].double() + change.double(), merged[name].dtype
+        merged[name] = exact.to(dtype)
+        if not torch.isfinite(merged[name]).all():
+            raise InputError(
+                f"tensor '{name}': the merged values are not finite in {str(dtype).removeprefix('torch.')} (largest magnitude "
+                f"{exact.abs().max().item():.3g}): give smaller weights, or a base in a wider dtype"
+            )
     return merged
 
 
@@ -115,11 +130,15 @@ def export_merged(
         out (`str` or `Path`): the folder to write; it appears only when complete, in the place of an earlier export.
         max_shard_size (`int` or `str`, *optional*, defaults to 5 GB): of one weights file.
         finish (`Callable`, *optional*): is given the folder before it takes its name, to write a model card into it.
+
+    Raises:
+        InputError: `out` is the base's folder, a merged tensor is not finite, or the disk is full.
     """
+    out = check_out(out, base_folder(mixture))
     base = cast("PreTrainedModel", mixture.model.get_base_model())
     merged = merged_state_dict(mixture, weights)
     nbytes = sum(t.numel() * t.element_size() for t in merged.values())
-    with full_disk_is_told(Path(out), nbytes), replace_export(out) as folder:
+    with full_disk_is_told(out, nbytes), replace_export(out) as folder:
         base.save_pretrained(folder, state_dict=dict(merged), max_shard_size=max_shard_size)
         if _is_untied(base_tensors(mixture.model), merged):
             _untie(folder / "config.json")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from peft.tuners.lora import Embedding as LoraEmbedding
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,14 +97,19 @@ def measure_logit_error(
 
 @contextmanager
 def _added(mixture: AdapterMixture, factors: Mapping[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Hooks and not another adapter: adding one to the model would change what its layers believe to hold."""
+    """Hooks and not another adapter: adding one to the model would change what its layers believe to hold.
+
+    Some models (Gemma) multiply what an embedding gives; as in PEFT the change is multiplied as well.
+    """
 
     def hook(up: Tensor, down: Tensor) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
         def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             a, b = down.to(output.device), up.to(output.device)
             looks_up = not args[0].is_floating_point()
             thin = functional.embedding(args[0], a.T) if looks_up else functional.linear(args[0].to(a.dtype), a)
-            return (output + functional.linear(thin, b)).to(output.dtype)
+            change = functional.linear(thin, b)
+            scale = module._get_embed_scale() if isinstance(module, LoraEmbedding) else None
+            return (output + (change if scale is None else change * scale.to(change.dtype))).to(output.dtype)
 
         return add
 

@@ -315,16 +315,30 @@ def mix_deltas(
         yield name, torch.stack(changes).sum(dim=0) if len(changes) > 1 else changes[0]
 
 
+def check_same_base(folders: Sequence[LoraFolder]) -> None:
+    """Refuse adapters whose configurations name different bases; one that names none fits all.
+
+    Args:
+        folders (`Sequence[LoraFolder]`): K adapters.
+
+    Raises:
+        InputError: names what each of them calls its base.
+    """
+    bases = {str(f.path): f.base for f in folders if f.base is not None}
+    if len(set(bases.values())) > 1:
+        raise InputError(
+            f"adapters of different bases cannot be mixed: {bases}; if these are one model, write one name into base_model_name_or_path of each "
+            "adapter_config.json (in Python: same_base=False)"
+        )
+
+
 def _used(folders: Sequence[LoraFolder], weights: Sequence[float], same_base: bool) -> list[tuple[LoraFolder, float]]:
     if len(folders) != len(weights):
         raise InputError(f"{len(folders)} folders need as many weights, found {len(weights)}")
     if not all(math.isfinite(w) for w in weights):
         raise InputError(f"weights must be finite, found {list(weights)}")
-    bases = {str(f.path): f.base for f in folders if f.base is not None}
-    if same_base and len(set(bases.values())) > 1:
-        raise InputError(
-            f"adapters of different bases cannot be mixed: {bases} (same_base=False if these are one model)"
-        )
+    if same_base:
+        check_same_base(folders)
     return [(folder, float(w)) for folder, w in zip(folders, weights, strict=True) if w != 0]
 
 

@@ -66,11 +66,15 @@ def sum_as_lora(
     used = [folder for folder, weight in zip(folders, weights, strict=True) if weight != 0]
     for folder in used:
         _check_low_rank(folder, base)
+    folders = [_without_copies(f, base) if any(f is u for u in used) else f for f in folders]
+    used = [folder for folder, weight in zip(folders, weights, strict=True) if weight != 0]
     whole_names = dict.fromkeys(name for folder in used for name in folder.whole)
     # A layer stored whole by one adapter and with factors by another is stored whole: its factors are a part of the change.
     taken = {name.rpartition(".")[0] for name in whole_names if name.endswith(".weight")}
     thin = [
-        replace(f, modules={n: m for n, m in f.modules.items() if n not in taken}, whole={}) if f in used else f
+        replace(f, modules={n: m for n, m in f.modules.items() if n not in taken}, whole={})
+        if any(f is u for u in used)
+        else f
         for f in folders
     ]
     factors = mix(thin, weights, same_base=same_base)
@@ -101,10 +105,11 @@ def sum_as_lora(
 
 def _check_low_rank(folder: LoraFolder, base: Mapping[str, Tensor]) -> None:
     """Refuse, by name, what no LoRA folder holds; the shapes of the rest are those of the base."""
-    saved = folder.config.get("modules_to_save") or []
     for name in folder.whole:
-        if not any(name.rpartition(".")[0].endswith(key) for key in saved):
-            raise _not_a_lora(folder, name, "a trained bias")
+        if not _is_saved_whole(folder, name) and not _is_copy(folder.whole[name], base.get(name)):
+            if name.endswith(".bias"):
+                raise _not_a_lora(folder, name, "a trained bias")
+            raise _not_the_bases(folder, name)
     for name, module in folder.modules.items():
         tensor = f"{name}.weight"
         if module.magnitude is not None:
@@ -112,11 +117,31 @@ def _check_low_rank(folder: LoraFolder, base: Mapping[str, Tensor]) -> None:
         if module.bias is not None:
             raise _not_a_lora(folder, tensor, "lora_bias")
         replace(folder, modules={**folder.modules, name: replace(module, copy=None)}).product(tensor, base)
-        if module.copy is not None and not torch.equal(module.copy, base[tensor].to(module.copy.dtype).cpu()):
-            raise InputError(
-                f"{folder.path}: holds a copy of '{tensor}' that is not the base's: this is not the adapter's base, or the tensor was trained, "
-                "which only merged weights can hold (kind merged)"
-            )
+        if module.copy is not None and not _is_copy(module.copy, base.get(tensor)):
+            raise _not_the_bases(folder, tensor)
+
+
+def _is_saved_whole(folder: LoraFolder, name: str) -> bool:
+    return any(name.rpartition(".")[0].endswith(key) for key in folder.config.get("modules_to_save") or [])
+
+
+def _is_copy(tensor: Tensor, original: Tensor | None) -> bool:
+    if original is None or tensor.shape != original.shape:
+        return False
+    return torch.equal(tensor, original.to(tensor.dtype).cpu())
+
+
+def _without_copies(folder: LoraFolder, base: Mapping[str, Tensor]) -> LoraFolder:
+    """Without the base's own vocabulary, which PEFT saves beside an adapter after it was resized (or where it was told to)."""
+    kept = {n: t for n, t in folder.whole.items() if _is_saved_whole(folder, n) or not _is_copy(t, base.get(n))}
+    return replace(folder, whole=kept)
+
+
+def _not_the_bases(folder: LoraFolder, tensor: str) -> InputError:
+    return InputError(
+        f"{folder.path}: holds a copy of '{tensor}' that is not the base's: this is not the adapter's base, or the tensor was trained or resized, "
+        "which only merged weights can hold (kind merged)"
+    )
 
 
 def _not_a_lora(folder: LoraFolder, tensor: str, what: str) -> InputError:

@@ -20,11 +20,10 @@ from frontier.realize.merging.output import (
     copy_companions,
     full_disk_is_told,
     merged_config,
-    termination_cleans_up,
 )
 from frontier.realize.merging.plan import Input, TensorPlan
 from frontier.realize.merging.tokenizers import copy_tokenizer
-from frontier.realize.replace_export import replace_export
+from frontier.realize.replace_export import check_out, replace_export
 from frontier.realize.weighted_source import WeightedAdapters
 
 
@@ -53,6 +52,7 @@ def export_merged_checkpoint(
     weights: Sequence[float],
     out: str | Path,
     *,
+    same_base: bool = True,
     max_shard_size: int = SHARD,
     workers: int | None = None,
     progress: bool = True,
@@ -69,21 +69,20 @@ def export_merged_checkpoint(
         folders (`Sequence[LoraFolder]`): K adapters.
         weights (`Sequence[float]`): K numbers, any sign.
         out (`str` or `Path`): the folder to write; it appears only when complete, in the place of an earlier export.
+        same_base (`bool`, *optional*, defaults to `True`): refuse adapters that name different bases.
         max_shard_size (`int`, *optional*, defaults to 5 GB): bytes of one weights file.
         workers (`int`, *optional*): threads, by default one per core and 4 at most.
         progress (`bool`, *optional*, defaults to `True`): show a bar on stderr.
         finish (`Callable`, *optional*): is given the folder before it takes its name, to write a model card into it.
 
     Raises:
-        InputError: an adapter does not fit the base, a tensor is not finite, cannot be read or does not fit its dtype once it is changed, or the disk is full; names the
+        InputError: an adapter does not fit the base, `out` is where one of them lies, a tensor is not finite, cannot be read or does not fit its dtype once it is changed, or the disk is full; names the
             tensor and the file. Nothing is left then.
     """
-    out = Path(out)
     if max_shard_size < 1:
         raise InputError(f"max_shard_size must be positive, found {max_shard_size}")
-    if out.exists() and out.samefile(base.folder):
-        raise InputError(f"{out} is the folder of the base model: write to another")
-    source = WeightedAdapters(base, folders, weights)
+    out = check_out(out, base.folder, [folder.path for folder in folders])
+    source = WeightedAdapters(base, folders, weights, same_base=same_base)
     method = find_method("linear")
     as_it_is = method.Parameters.of(1, {"weight": [1.0]})
     plans = [
@@ -92,7 +91,7 @@ def export_merged_checkpoint(
     ]
     layouts = {plan.name: plan.layout for plan in plans}
     nbytes = sum(layout.nbytes for layout in layouts.values())
-    with full_disk_is_told(out, nbytes), termination_cleans_up(), replace_export(out) as folder:
+    with full_disk_is_told(out, nbytes), replace_export(out) as folder:
         writer = ModelWriter(folder, layouts, max_shard_size)
         try:
             total = sum(layout.numel for layout in layouts.values())
@@ -105,6 +104,7 @@ def export_merged_checkpoint(
                     workers=workers or default_workers(),
                     seed=0,
                     advance=bar.update,
+                    remedy="give smaller weights, or a base in a wider dtype",
                 )
             writer.finish()
         finally:

@@ -12,11 +12,11 @@ from torch import Tensor
 from frontier.atomic import write_text
 from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
-from frontier.realize.export import mixture_as_lora
+from frontier.realize.export import base_folder, mixture_as_lora
 from frontier.realize.logit_error import LogitError, measure_logit_error
 from frontier.realize.lora_writing import LoraSum, nbytes_of, write_lora
 from frontier.realize.merging.output import full_disk_is_told
-from frontier.realize.replace_export import TRUNCATION, replace_export
+from frontier.realize.replace_export import TRUNCATION, check_out, replace_export
 
 
 @dataclass(frozen=True)
@@ -216,14 +216,15 @@ def export_truncated_lora(
         `Truncation`: the report.
 
     Raises:
-        InputError: neither `rank` nor `energy` is given or one is out of range.
+        InputError: neither `rank` nor `energy` is given or one is out of range, or `out` is the base's folder.
     """
     _check_target(rank, energy)
+    out = check_out(out, base_folder(mixture))
     total = mixture_as_lora(mixture, weights)
     factors, layers = truncate_sum(total, rank=rank, energy=energy)
     logits = None if prompts is None else measure_logit_error(mixture, weights, factors, prompts, total.whole)
     report = Truncation(layers, logits)
-    with full_disk_is_told(Path(out), nbytes_of(total), "the adapter"), replace_export(out) as folder:
+    with full_disk_is_told(out, nbytes_of(total), "the adapter"), replace_export(out) as folder:
         write_lora(total, folder, factors=factors)
         write_text(folder / TRUNCATION, report.to_json())
     return report

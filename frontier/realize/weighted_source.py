@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError
-from frontier.realize.lora_folder import LoraFolder
+from frontier.realize.lora_folder import LoraFolder, check_same_base
 from frontier.realize.merging.checkpoint import Checkpoint
 from frontier.realize.merging.tensor_files import Layout
 
@@ -68,16 +68,21 @@ class WeightedAdapters:
         base (`Checkpoint`): the model that the adapters were trained on.
         folders (`Sequence[LoraFolder]`): K adapters; one of weight 0 is not looked at.
         weights (`Sequence[float]`): K numbers, any sign.
+        same_base (`bool`, *optional*, defaults to `True`): refuse folders that name different bases.
 
     Raises:
-        InputError: numbers of folders and weights differ, a weight is not finite, or an adapter changes a tensor that the base does not have or has in another shape.
+        InputError: numbers of folders and weights differ, a weight is not finite, bases differ, or an adapter changes a tensor that the base does not have or has in another shape.
     """
 
-    def __init__(self, base: Checkpoint, folders: Sequence[LoraFolder], weights: Sequence[float]) -> None:
+    def __init__(
+        self, base: Checkpoint, folders: Sequence[LoraFolder], weights: Sequence[float], *, same_base: bool = True
+    ) -> None:
         if len(folders) != len(weights):
             raise InputError(f"{len(folders)} adapters need as many weights, found {len(weights)}")
         if not all(math.isfinite(w) for w in weights):
             raise InputError(f"weights must be finite, found {list(weights)}")
+        if same_base:
+            check_same_base(folders)
         self.base = base
         self.used = [(folder, float(w)) for folder, w in zip(folders, weights, strict=True) if w != 0]
         self.tensors = BaseTensors(base, [name for folder, _ in self.used for name in folder.tensors])

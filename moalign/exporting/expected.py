@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from frontier.choose import Interpolator
+from frontier.choose.simplices import SAME
 from frontier.errors import InputError
 from frontier.front import ParetoFront
 from moalign.preference import Preference
@@ -80,11 +81,14 @@ class ExpectedRewards:
             found = self._between(named)
         except InputError as outside:
             return self._nearest(named, str(outside))
+        rows = front.weights[list(found.neighbours)]
+        measured, several = bool(np.ptp(rows, axis=0).max() <= SAME), len(found.neighbours) > 1
+        points = ", ".join(str(i) for i in found.neighbours)
         return Expected(
             dict(zip(front.objectives, found.rewards, strict=True)),
             dict(zip(front.objectives, found.error, strict=True)),
-            "measured" if len(found.neighbours) == 1 else "interpolated",
-            found.reason,
+            "measured" if measured else "interpolated",
+            f"The mean of points {points}, measured at these weights." if measured and several else found.reason,
             min(front.points[i].n_prompts for i in found.neighbours),
             self._units,
         )

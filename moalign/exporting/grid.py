@@ -112,7 +112,7 @@ def export_grid(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"two preferences of the grid would share the name {twice}")
-    out = Path(out)
+    out = source.place(out)
     manifest = with_base(source.manifest, source.base_name)
     points: dict[str, ExportFacts] = {}
     tensors = tuple(source.tensors)

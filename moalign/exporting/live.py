@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from frontier.realize.export import export_merged, mixture_as_lora
+from frontier.realize.export import base_folder, export_merged, mixture_as_lora
 from frontier.realize.logit_error import LogitError, measure_logit_error
 from frontier.realize.lora_writing import LoraSum, nbytes_of
 from frontier.realize.merging.output import full_disk_is_told
@@ -15,6 +15,7 @@ from frontier.realize.replace_export import replace_export
 from moalign.exporting.expected import ExpectedRewards
 from moalign.exporting.facts import ExportFacts
 from moalign.exporting.kinds import check_kind
+from moalign.exporting.place import check_place
 from moalign.exporting.point import Measure, write_sum
 from moalign.exporting.source import check_exportable, with_base
 from moalign.preference import Preference
@@ -53,17 +54,18 @@ def export_policy(
         `ExportFacts`: what stands in the card, the errors of a truncation among it.
 
     Raises:
-        InputError: the policy reads its preference in the prompt, or its adapters cannot be exported in this form.
+        InputError: the policy reads its preference in the prompt, `out` is a place of its base, of an adapter or in a bundle, or its adapters cannot be exported in this form.
     """
     check_kind(kind, rank)
     check_exportable(policy.conditioning)
+    out = check_place(out, base_folder(policy.mixture), policy.adapter_folders)
     row = policy.conditioning.mixing(preference.as_tensor(policy.objectives, dtype=torch.float64).unsqueeze(0))[0]
     weights = [float(w) for w in row]
     facts = ExportFacts(
         kind,
         preference,
         dict(zip(policy.conditioning.adapters, weights, strict=True)),
-        with_base(policy.manifest(Path(out)), str(policy.base.config.name_or_path)),
+        with_base(policy.manifest(out), str(policy.base.config.name_or_path)),
         expected=ExpectedRewards(front)(preference) if front is not None else None,
     )
     if kind == "merged":
@@ -76,7 +78,7 @@ def export_policy(
         return facts
     measure = None if prompts is None else logit_measure(policy, weights, prompts)
     total = mixture_as_lora(policy.mixture, weights)
-    with full_disk_is_told(Path(out), nbytes_of(total), "the adapter"), replace_export(out) as folder:
+    with full_disk_is_told(out, nbytes_of(total), "the adapter"), replace_export(out) as folder:
         facts = write_sum(total, folder, facts, rank=rank, measure=measure)
         policy.tokenizer.save_pretrained(folder)
         facts.write(folder)

@@ -58,10 +58,10 @@ def export_point(
         `ExportFacts`: what stands in the card.
 
     Raises:
-        InputError: an adapter does not fit its base or cannot be exported in this form, a tensor is not finite or cannot be read, or the disk is full.
+        InputError: `out` is a place of the base, of an adapter or in a bundle, an adapter does not fit its base or cannot be exported in this form, a tensor is not finite or cannot be read, or the disk is full.
     """
     check_kind(kind, rank)
-    out = Path(out)
+    out = source.place(out)
     weights = source.weights(preference)
     by_adapter = dict(zip(source.conditioning.adapters, weights, strict=True))
     manifest = with_base(source.manifest, source.base_name)
@@ -86,6 +86,7 @@ def export_point(
         source.folders,
         weights,
         out,
+        same_base=source.same_base,
         max_shard_size=max_shard_size,
         workers=workers,
         progress=progress,

@@ -18,6 +18,7 @@ from frontier.realize.merging.reference import find_folder
 from frontier.realize.weighted_source import BaseTensors
 from moalign.bundle import BaseModel, Manifest, base_location, read_manifest, sha256, weights_digest
 from moalign.conditioning.base import Conditioning, conditioning_from_json
+from moalign.exporting.place import check_place
 from moalign.preference import Preference
 
 
@@ -55,7 +56,7 @@ class ExportSource:
 
         Args:
             folder (`str` or `Path`): the bundle.
-            base (`str` or `Path`, *optional*): where its base lies now, if it moved.
+            base (`str` or `Path`, *optional*): where its base lies now, if it moved: a folder, or a hub id with `@revision`.
 
         Raises:
             InputError: a file is missing, altered or corrupt, or the base is another one.
@@ -64,8 +65,11 @@ class ExportSource:
         manifest = read_manifest(folder)
         conditioning = conditioning_from_json(manifest.conditioning, manifest.objectives)
         check_exportable(conditioning)
-        location = str(base) if base is not None else base_location(manifest, folder)
-        revision = manifest.base.revision if base is None else None
+        if base is None:
+            location, revision = base_location(manifest, folder), manifest.base.revision
+        else:
+            location, revision = split_revision(base)
+            manifest = dataclasses.replace(manifest, base=dataclasses.replace(manifest.base, revision=revision))
         checkpoint = _open_base(location, revision, f"bundle {folder} needs it")
         check_digest(checkpoint, manifest, folder)
         folders = tuple(LoraFolder.read(folder / name) for name in conditioning.adapters)
@@ -86,8 +90,8 @@ class ExportSource:
 
         if not adapters:
             raise InputError("adapters is empty: name at least one objective and its adapter folder")
-        location, _, revision = str(base).partition("@") if not os.path.isdir(str(base)) else (str(base), "", "")
-        checkpoint = _open_base(location, revision or None, "the adapters need it")
+        location, revision = split_revision(base)
+        checkpoint = _open_base(location, revision, "the adapters need it")
         folders = tuple(LoraFolder.read(path) for path in adapters.values())
         files = {
             f"{name}/{file}": sha256(Path(path) / file)
@@ -96,7 +100,7 @@ class ExportSource:
         }
         manifest = Manifest(
             tuple(adapters),
-            BaseModel(_public_name(location), weights_digest(_named(checkpoint)), revision or None),
+            BaseModel(_public_name(location), weights_digest(_named(checkpoint)), revision),
             files=files,
         )
         origin = ", ".join(f"{name}: {path}" for name, path in adapters.items())
@@ -116,6 +120,23 @@ class ExportSource:
     def total(self, weights: Sequence[float]) -> LoraSum:
         """The exact sum of the adapters at these weights as one LoRA."""
         return sum_as_lora(self.folders, weights, self.tensors, same_base=self.same_base)
+
+    def place(self, out: str | Path) -> Path:
+        """The folder to write, once it is none that the policy is made of; see `check_place`."""
+        return check_place(out, self.base.folder, [folder.path for folder in self.folders])
+
+
+def split_revision(base: str | Path) -> tuple[str, str | None]:
+    """A base's name and its revision apart; a folder that exists under the whole name has none.
+
+    Example:
+        >>> split_revision("org/model@v2")
+        ('org/model', 'v2')
+    """
+    if os.path.isdir(base):
+        return str(base), None
+    location, _, revision = str(base).partition("@")
+    return location, revision or None
 
 
 def check_exportable(conditioning: Conditioning) -> None:

@@ -18,6 +18,7 @@ from moalign.policy import SteerablePolicy
 from moalign.preference_gate import PreferenceGate
 from moalign.serving.access import Access
 from moalign.serving.access.guard import Guard
+from moalign.serving.access.host import HostGuard
 from moalign.serving.body_guard import BodyGuard
 from moalign.serving.documented import describe
 from moalign.serving.errors import add_error_handlers
@@ -64,6 +65,7 @@ def create_app(
     user_prior: str | None = None,
     keep_texts: bool = False,
     access: Access | None = None,
+    hosts: Sequence[str] | None = None,
     cors_origins: Sequence[str] = (),
     metrics: bool = True,
     request_timeout: float | None = None,
@@ -83,6 +85,7 @@ def create_app(
         user_prior (`str`, *optional*): folder of a population that `fit_objective_users` learned, from which users start; otherwise from the policy's default preference.
         keep_texts (`bool`, *optional*, defaults to `False`): whether the texts that users judged are stored; otherwise only differences of rewards.
         access (`Access`, *optional*): who may ask, by keys; by default everybody.
+        hosts (`Sequence[str]`, *optional*): the only names and addresses, without ports, under which it answers; give `OWN_NAMES` where it is open on its own machine only.
         cors_origins (`Sequence[str]`, *optional*): web pages of these origins may ask too.
         metrics (`bool`, *optional*, defaults to `True`): count for Prometheus, at `/metrics`.
         request_timeout (`float`, *optional*): seconds that a request may take, waiting included, unless it asks for fewer.
@@ -121,6 +124,8 @@ def create_app(
     app.add_middleware(Guard, access=service.access)
     if cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(cors_origins), **CORS)
+    if hosts is not None:
+        app.add_middleware(HostGuard, hosts=hosts)
     app.add_middleware(Observer, metrics=service.metrics)
     add_error_handlers(app)
     for family in ROUTES:

@@ -1,9 +1,10 @@
 """The batch in progress: rows join and leave between steps, each with its own weights, sampler and length."""
 
 import inspect
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,10 +16,15 @@ from moalign.serving.cache import ChunkWindow, DecodeWindow, LayerShape, SlotCac
 from moalign.serving.compiled import LENGTH_STEP, CompiledModel, check_compile
 from moalign.serving.logprobs import token_logprobs
 from moalign.serving.prefill import choose_chunk
-from moalign.serving.prefix import PrefixStore
+from moalign.serving.prefix import PrefixKeys, PrefixStore
 from moalign.serving.request import TokenLogprobs
 from moalign.serving.row import Row
 from moalign.serving.sampling import choose_tokens
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+FAILED = "the server failed while generating; its log has the reason"
+NOT_NUMBERS = "the model computed values that are not numbers for this request"
 
 
 class RunningBatch:
@@ -108,10 +114,12 @@ class RunningBatch:
         if not leaders:
             return
         queue = list(leaders.values())
-        self._recall(queue)
+        known = [self._known(row) for row in queue]
         self._turn = not self._turn
-        chunk = choose_chunk([row.missing for row in queue], self.max_prefill_tokens, self._turn)
+        missing = [row.missing - found for row, found in zip(queue, known, strict=True)]
+        chunk = choose_chunk(missing, self.max_prefill_tokens, self._turn)
         rows, takes = [queue[i] for i, _ in chunk], [take for _, take in chunk]
+        self._recall([queue[i] for i, _ in chunk if known[i]])
         order = sorted(range(len(rows)), key=lambda i: self.rows.index(rows[i]))
         rows, takes = [rows[i] for i in order], [takes[i] for i in order]
         logits = self._process(rows, takes)
@@ -159,8 +167,9 @@ class RunningBatch:
     # ---- slots
 
     def _vacate(self, slot: int) -> None:
-        if self.rows[slot].failed:
-            # What it left may be NaN, which no mask hides from the next row of this slot.
+        row = self.rows[slot]
+        if row.failed or not row.finished:
+            # What it left may be NaN, which no mask hides from the next row of this slot. Of a row that was cancelled nobody has looked.
             self.cache.wipe(slot)
         if slot < self._decoding:
             self._stop_steering()
@@ -172,7 +181,8 @@ class RunningBatch:
 
     def _move(self, source: int, target: int) -> None:
         if source != target:
-            self.cache.copy(source, target, self.rows[source].cached)
+            if self.rows[source].cached:  # otherwise it has joined since the cache grew, and its slot may not exist
+                self.cache.copy(source, target, self.rows[source].cached)
             self.rows[target] = self.rows[source]
 
     def _promote(self, row: Row) -> None:
@@ -191,12 +201,19 @@ class RunningBatch:
 
     # ---- prompts
 
+    def _known(self, row: Row) -> int:
+        """Positions that are remembered of a prompt that has not begun. Looked up as late as possible, when those before it have left theirs."""
+        return self.prefixes.known(self._keys(row)) if self.prefixes.tokens and not row.cached else 0
+
+    def _keys(self, row: Row) -> PrefixKeys:
+        if row.prefix_keys is None:
+            row.prefix_keys = PrefixKeys.of(row.mixing, row.request.prompt_ids)
+        return row.prefix_keys
+
     def _recall(self, rows: Sequence[Row]) -> None:
-        """What is known of prompts that have not begun. Looked up as late as possible, when those before them have left theirs."""
         for row in rows:
-            if not row.cached and self.prefixes.tokens:
-                self._reserve(len(row.request.prompt_ids))
-                row.cached = self.prefixes.restore(row.mixing, row.request.prompt_ids, self.rows.index(row))
+            self._reserve(len(row.request.prompt_ids))
+            row.cached = self.prefixes.restore(self._keys(row), self.rows.index(row))
 
     def _process(self, rows: Sequence[Row], takes: Sequence[int]) -> Tensor:
         """`[B, V]` logits after the next tokens of these prompts."""
@@ -215,9 +232,11 @@ class RunningBatch:
     def _start(self, rows: Sequence[Row], logits: Tensor) -> None:
         """Rows with finished prompts, and the other answers to the same requests, get their first token and are decoded from now on."""
         going, sources = [], []
+        broken = _broken(logits)
         for i, row in enumerate(rows):
             slot = self.rows.index(row)
-            self.prefixes.remember(row.mixing, row.request.prompt_ids, slot)
+            if self.prefixes.on and not broken[i]:  # what is not a number would spoil every prompt that begins alike
+                self.prefixes.remember(self._keys(row), slot)
             same = [other for other in self.rows[self._decoding :] if other.request is row.request]
             for other in same:
                 if other is not row:
@@ -260,27 +279,29 @@ class RunningBatch:
         return logits
 
     def _advance(self, rows: Sequence[Row], logits: Tensor) -> None:
-        """Give each row the token it chooses; rows whose logits are NaN fail alone."""
-        broken = logits.amax(-1).isnan().tolist()
-        if any(broken):
-            logits = logits.nan_to_num(nan=0.0)
-        tokens = choose_tokens(logits, [row.sampler for row in rows])
-        told = self._logprobs(rows, logits, tokens)
-        for i, (row, token, bad) in enumerate(zip(rows, tokens, broken, strict=True)):
-            if row.over:
-                continue
-            if bad:
-                row.fail("the model computed values that are not numbers for this request")
-            else:
-                row.accept(token, told.get(i))
+        """Give each row the token it chooses; rows whose logits are NaN fail alone, and so do those whose token can't be chosen or told."""
+        broken = _broken(logits)
+        for row, bad in zip(rows, broken, strict=True):
+            if bad:  # also where nobody listens any more: it must be known that its slot holds no numbers
+                row.fail(NOT_NUMBERS)
+        going = [i for i, row in enumerate(rows) if not row.over]
 
-    def _logprobs(self, rows: Sequence[Row], logits: Tensor, tokens: Sequence[int]) -> dict[int, TokenLogprobs]:
-        asked = {i: row.request.logprobs for i, row in enumerate(rows) if row.request.logprobs is not None}
-        if not asked:
-            return {}
-        chosen = [tokens[i] for i in asked]
-        told = token_logprobs(logits[list(asked)], chosen, list(asked.values()), self.policy.tokenizer)
-        return dict(zip(asked, told, strict=True))
+        def of(some: Sequence[int]) -> Tensor:
+            return logits if len(some) == len(rows) else logits[list(some)]
+
+        tokens = _for_each(rows, going, lambda some: choose_tokens(of(some), [rows[i].sampler for i in some]))
+        asked = [i for i in tokens if rows[i].request.logprobs is not None]
+
+        def told(some: Sequence[int]) -> list[TokenLogprobs]:
+            counts = [rows[i].request.logprobs or 0 for i in some]
+            return token_logprobs(of(some), [tokens[i] for i in some], counts, self.policy.tokenizer)
+
+        logprobs = _for_each(rows, asked, told)
+        for i in [i for i in tokens if not rows[i].over]:
+            try:
+                rows[i].accept(tokens[i], logprobs.get(i))
+            except Exception:
+                _fail(rows[i])
 
     def _stop_steering(self) -> None:
         self._steering.close()
@@ -313,3 +334,31 @@ def probe(policy: SteerablePolicy) -> list[LayerShape]:
 
 def _weights(rows: Sequence[Row]) -> Tensor:
     return torch.stack([row.request.weights for row in rows])
+
+
+def _broken(logits: Tensor) -> list[bool]:
+    """For each row of `[B, V]`, whether a number is missing."""
+    found: list[bool] = logits.amax(-1).isnan().tolist()
+    return found
+
+
+def _for_each(rows: Sequence[Row], which: Sequence[int], work: Callable[[Sequence[int]], Sequence[T]]) -> dict[int, T]:
+    """What `work` finds for these rows, by their positions. If it raises it is asked for each alone, and only those for which it raises again fail."""
+    if not which:
+        return {}
+    try:
+        return dict(zip(which, work(which), strict=True))
+    except Exception:
+        logger.warning("%d rows could not be worked on together, each is tried alone", len(which), exc_info=True)
+    found = {}
+    for i in which:
+        try:
+            found[i] = work([i])[0]
+        except Exception:
+            _fail(rows[i])
+    return found
+
+
+def _fail(row: Row) -> None:
+    logger.exception("one row failed")
+    row.fail(FAILED)

@@ -17,7 +17,7 @@ READ_SECONDS = 60.0
 class BodyGuard:
     """ASGI middleware: reads the body up to a limit, then hands it on in one piece.
 
-    A body with half of a surrogate pair is answered 400.
+    A body that is not UTF-8, or has half of a surrogate pair, is answered 400.
 
     Args:
         app (`ASGIApp`): what to protect.
@@ -44,11 +44,9 @@ class BodyGuard:
             return
         if body is None:
             return
-        if _SURROGATE.search(body) and _has_half_a_pair(body):
-            half = ApiError(
-                400, "body: a text holds half of a surrogate pair, which is no character", None, "invalid_text"
-            )
-            await send_error(half, scope, receive, send)
+        wrong = _wrong_text(body)
+        if wrong is not None:
+            await send_error(ApiError(400, f"body: {wrong}", None, "invalid_text"), scope, receive, send)
             return
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -75,6 +73,20 @@ class BodyGuard:
                 413, f"body: larger than the {self.max_bytes} bytes allowed (max_body_bytes)", None, "too_large"
             )
         return bytes(body)
+
+
+def _wrong_text(body: bytes) -> str | None:
+    """What no tokenizer can read."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"must be UTF-8, found other bytes at position {error.start}"
+    # Python's json guesses UTF-16 and UTF-32 by their zeros, and reads surrogates in them.
+    if b"\0" in body:
+        return "must be UTF-8 without zero bytes"
+    if _SURROGATE.search(body) and _has_half_a_pair(body):
+        return "a text holds half of a surrogate pair, which is no character"
+    return None
 
 
 def _has_half_a_pair(body: bytes) -> bool:

@@ -1,5 +1,6 @@
 """Let a client find its preference by comparing two points of the bundle's front at a time; the conversation travels with the client."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,24 @@ def front_of(bundle: str | Path) -> ParetoFront | None:
     return ParetoFront.load(path, prompt_rewards=False) if path.is_file() else None
 
 
-def choose(front: ParetoFront | None, body: ChooseBody) -> dict[str, Any]:
+def choose(front: ParetoFront, body: ChooseBody, numbers: Sequence[int] | None = None) -> dict[str, Any]:
     """The next question or the choice, and the state to send back with the answer.
 
     Args:
-        front (`ParetoFront`, *optional*): of the served bundle.
+        front (`ParetoFront`): the points that can be asked for, of the served bundle.
         body (`ChooseBody`): without a state, a conversation begins.
+        numbers (`Sequence[int]`, *optional*): what clients call each point, by default its place: its number in the whole front.
 
     Returns:
         `dict`: `{"object": "preference.choice", "done", "question", "choice", "state"}`; `question` is `null` once `done`. `choice` is the best guess at any time, and its
         `preference` can be sent with a completion request.
 
     Raises:
-        ApiError: 404, the bundle has no measured front; 409, it has one that nobody can be asked about.
+        ApiError: 409, nobody can be asked about this front.
         FieldError: the state is not one of ours or of another front, or a value is out of its range.
     """
-    if front is None:
-        raise ApiError(
-            404, "this bundle has no measured front; run `moalign front` and start the server again", None, "no_front"
-        )
     _check_front(front)
+    numbers = range(len(front.points)) if numbers is None else numbers
     talk, pending = _begun(front, body) if body.state is None else _continued(front, body)
     if body.answer is not None:
         if pending is None:
@@ -62,12 +61,12 @@ def choose(front: ParetoFront | None, body: ChooseBody) -> dict[str, Any]:
             raise FieldError("answer", str(error)) from error
         pending = None
     question = _pair(talk.question()) if pending is None else pending
-    shown = question and {name: _point(front, i) for name, i in zip("ab", question, strict=True)}
+    shown = question and {name: _point(front, i, numbers) for name, i in zip("ab", question, strict=True)}
     return {
         "object": "preference.choice",
         "done": question is None,
         "question": shown,
-        "choice": _choice(front, talk),
+        "choice": _choice(front, talk, numbers),
         # The question stands in the state: a server of another kind might break a tie between questions differently.
         "state": {"question": question, "elicitation": talk.to_json()},
     }
@@ -147,10 +146,10 @@ def _pair(question: Question | None) -> tuple[int, int] | None:
     return None if question is None else (question.a, question.b)
 
 
-def _point(front: ParetoFront, index: int) -> dict[str, Any]:
+def _point(front: ParetoFront, index: int, numbers: Sequence[int]) -> dict[str, Any]:
     point = front.points[index]
     return {
-        "index": index,
+        "index": numbers[index],
         "preference": point.preference,
         "rewards": dict(zip(front.objectives, point.rewards, strict=True)),
         # NaN = not known, for which JSON has null
@@ -162,10 +161,10 @@ def _point(front: ParetoFront, index: int) -> dict[str, Any]:
     }
 
 
-def _choice(front: ParetoFront, talk: Elicitation) -> dict[str, Any]:
+def _choice(front: ParetoFront, talk: Elicitation, numbers: Sequence[int]) -> dict[str, Any]:
     choice = talk.choice()
     weights = zip(front.objectives, choice.weights, choice.low, choice.high, strict=True)
-    return _point(front, choice.index) | {
+    return _point(front, choice.index, numbers) | {
         "questions": len(talk.history),
         "regret": choice.regret,
         "probability": choice.probability,

@@ -100,6 +100,7 @@ class ModelCard(BaseModel):
     default_preference: dict[str, Any]
     preference_gate: bool
     max_model_len: int | None
+    chat_template: bool = Field(description="whether chat completions can be asked for")
 
 
 class ModelList(BaseModel):

@@ -11,7 +11,6 @@ from moalign.policy import SteerablePolicy
 from moalign.serving.batch import RunningBatch, probe
 from moalign.serving.cache import position_bytes
 from moalign.serving.delta_stream import DeltaStream, Mailboxes
-from moalign.serving.frozen import frozen
 from moalign.serving.memory import available_bytes, positions_that_fit, warn_if_too_large
 from moalign.serving.request import (
     Completion,
@@ -74,7 +73,7 @@ class Engine:
         prefix_tokens (`int`, *optional*): positions kept of earlier prompts, for prompts with the same beginning *and* the same weights, in blocks
             of 16; the least recently used go first. By default a quarter of the cache; 0 turns it off.
         max_restarts (`int`, *optional*, defaults to 3): how often the engine starts its thread again within `restart_window` seconds; then it stays
-            stopped. What was in the batch fails with `GenerationFailed`, what waited is served; until then `ready` is false.
+            `stopped`. What was in the batch fails with `GenerationFailed`, what waited is served; until then `ready` is false.
         restart_window (`float`, *optional*, defaults to 60): seconds.
         restart_delay (`float`, *optional*, defaults to 0.5): seconds from a death to the new thread.
         compile_decode (`bool`, *optional*, defaults to `False`): decode with `torch.compile` and CUDA graphs; the first steps of each size are then
@@ -153,7 +152,7 @@ class Engine:
             restart_delay=restart_delay,
         )
         # Each change of the batch would otherwise stack the adapters of every layer again.
-        self._frozen.enter_context(frozen(policy.mixture))
+        self._frozen.enter_context(policy.mixture.frozen())
 
     def _bounds(self, total: int | None, prefixes: int | None) -> tuple[int, int]:
         """Positions of the cache and of what is remembered of prompts, from the memory where they are not given."""
@@ -251,6 +250,11 @@ class Engine:
     def ready(self) -> bool:
         """Takes work; false while it drains, and while it recovers from a death of its thread."""
         return self._worker.ready
+
+    @property
+    def stopped(self) -> bool:
+        """Its thread has died too often: only a new process helps."""
+        return self._worker.stopped
 
     def stats(self) -> EngineStats:
         """Numbers for health checks and metrics; without locking, so each may be a step old."""

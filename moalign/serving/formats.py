@@ -44,7 +44,6 @@ class AnswerFormat:
         self._prompt_tokens = sum(len(request.prompt_ids) for request in requests)
         self._choices = sum(request.n for request in requests)
         self._logprobs = requests[0].logprobs is not None
-        self._offsets = [0] * self._choices
         self._completion_tokens = 0
         self._include_usage = include_usage
         self._head: JSON = {
@@ -61,7 +60,7 @@ class AnswerFormat:
             content: JSON = {"text": completion.text}
             if self._chat:
                 content = {"message": {"role": "assistant", "content": completion.text, "refusal": None}}
-            told = self._told(index, completion.logprobs)
+            told = self._told(completion.logprobs)
             choices.append({"index": index, **content, "logprobs": told, "finish_reason": completion.finish_reason})
         self._completion_tokens = sum(len(completion.token_ids) for completion in flat)
         kind = "chat.completion" if self._chat else "text_completion"
@@ -84,7 +83,7 @@ class AnswerFormat:
         index = delta.request * self._n + delta.choice
         self._completion_tokens += len(delta.token_ids)
         # Tokens whose text is held back, or that have none, still have probabilities.
-        told = self._told(index, delta.logprobs) if delta.logprobs else None
+        told = self._told(delta.logprobs) if delta.logprobs else None
         if not self._chat:
             if delta.text or told or delta.finish_reason:
                 yield self._chunk(index, {"text": delta.text}, delta.finish_reason, told)
@@ -99,22 +98,18 @@ class AnswerFormat:
         if self._include_usage:
             yield {**self._stream_head(), "choices": [], "usage": self._usage(), **self._effective(self.preference)}
 
-    def _told(self, index: int, tokens: Sequence[TokenLogprobs]) -> JSON | None:
+    def _told(self, tokens: Sequence[TokenLogprobs]) -> JSON | None:
         """Log-probabilities in the shape of chat or of completions; `None` where nobody asked."""
         if not self._logprobs:
             return None
         if self._chat:
             content = [{**_chat_token(t), "top_logprobs": [_chat_token(other) for other in t.top]} for t in tokens]
             return {"content": content, "refusal": None}
-        offsets = []
-        for token in tokens:
-            offsets.append(self._offsets[index])
-            self._offsets[index] += len(token.text)
         return {
             "tokens": [token.text for token in tokens],
             "token_logprobs": [_logprob(token) for token in tokens],
             "top_logprobs": [_by_text(token) for token in tokens],
-            "text_offset": offsets,
+            "text_offset": [token.offset for token in tokens],
         }
 
     def _chunk(self, index: int, content: JSON, finish_reason: str | None = None, logprobs: JSON | None = None) -> JSON:

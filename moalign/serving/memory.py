@@ -34,7 +34,11 @@ def _cgroup(folder: Path) -> int | None:
     limit, used = folder / "memory.max", folder / "memory.current"
     if not (limit.exists() and used.exists()) or not limit.read_text().strip().isdigit():
         return None
-    return max(0, int(limit.read_text()) - int(used.read_text()))
+    # Files that were read, such as the model's own weights, count as used until somebody needs the room.
+    stat = folder / "memory.stat"
+    lines = [line.split() for line in stat.read_text().splitlines()] if stat.exists() else []
+    files = sum(int(value) for name, value in lines if name in ("inactive_file", "active_file"))
+    return max(0, int(limit.read_text()) - max(0, int(used.read_text()) - files))
 
 
 def positions_that_fit(free: int, position_bytes: int, most: int | None) -> int:

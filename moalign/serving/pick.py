@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from moalign.serving.wish import arguments, as_object, is_wish
 
 # Of the intervals of mean rewards.
 LEVEL = 0.95
+# A preference this near to a measured one in every value is that one: clients round thirds and the components of directions.
+SAME = 1e-3
 
 Expected = dict[str, dict[str, float | None]]
 
@@ -48,13 +51,15 @@ class FrontMenu:
     Args:
         front (`ParetoFront`, *optional*): the bundle's.
         objectives (`Sequence[str]`): the policy's. Points measured at no preference, or at one of other objectives, are left out.
+
+    `numbers` has, for each point that is offered, its place in the whole front: what clients call it.
     """
 
     def __init__(self, front: ParetoFront | None, objectives: Sequence[str]) -> None:
         self.front = front
         self.objectives = tuple(objectives)
         rows = [] if front is None else [i for i, p in enumerate(front.points) if self.preference(p) is not None]
-        self._rows = rows
+        self.numbers = tuple(rows)
         self._offered = front.take(rows) if front is not None and rows else None
 
     def preference(self, point: FrontPoint) -> Preference | None:
@@ -79,17 +84,25 @@ class FrontMenu:
             InputError: the wish is malformed or names an unknown objective.
         """
         front = self.offered()
-        choice = pick(front, **arguments(wish, front.objectives), confidence=confidence)
+        wanted = arguments(wish, front.objectives)
+        try:
+            choice = pick(front, **wanted, confidence=confidence)
+        except InputError as error:
+            raise InputError(self._renumbered(str(error))) from error
         if not choice.feasible and "aspiration" not in wish:
             raise ApiError(400, self._infeasible(front, choice.index, choice.reason), "preference", "infeasible")
         preference = self.preference(choice.point)
         assert preference is not None  # only such points are offered
         return Picked(
-            preference, measured(front, choice.point), self._rows[choice.index], choice.feasible, choice.reason
+            preference,
+            measured(front, choice.point),
+            self.numbers[choice.index],
+            choice.feasible,
+            self._renumbered(choice.reason),
         )
 
     def expected(self, preference: Preference) -> Picked:
-        """What to expect at a preference: the measured point of the same preference, else between the points around it.
+        """What to expect at a preference: the measured point of the same preference to within 0.001, else between the points around it.
 
         Raises:
             ApiError: 404, there is no front.
@@ -97,18 +110,20 @@ class FrontMenu:
         """
         front = self.offered()
         preference.check(self.objectives)
-        for row, point in enumerate(front.points):
-            if self.preference(point) == preference:
-                reason = f"Measured as point {self._rows[row]}."
-                return Picked(preference, measured(front, point), self._rows[row], True, reason)
+        away = [self._away(point, preference) for point in front.points]
+        if min(away) <= SAME:
+            row = away.index(min(away))
+            number = self.numbers[row]
+            return Picked(preference, measured(front, front.points[row]), number, True, f"Measured as point {number}.")
         if preference.kind != "weights":
             raise InputError("a direction has expected rewards only where it was measured; choose one of the front's")
         found = self._interpolator(preference.values)
-        ends = 1.959964 * np.array(found.error)  # both errors together are about one standard deviation
+        # Both errors together are about one standard deviation, known no better than at the neighbour with the fewest prompts.
+        ends = _width(min(front.points[i].n_prompts for i in found.neighbours)) * np.array(found.error)
         values = zip(front.objectives, found.rewards, ends.tolist(), strict=True)
         expected = {name: _interval(mean, end) for name, mean, end in values}
         return Picked(
-            preference, expected, None, True, f"Between points {sorted(self._rows[i] for i in found.neighbours)}."
+            preference, expected, None, True, f"Between points {sorted(self.numbers[i] for i in found.neighbours)}."
         )
 
     def nearest(self, preference: Preference) -> Expected:
@@ -123,6 +138,14 @@ class FrontMenu:
         except InputError:
             asked = np.array([preference.values.get(name, 0.0) for name in self.objectives])
             return measured(front, min(front.points, key=lambda point: self._distance(point, asked)))
+
+    def _away(self, point: FrontPoint, preference: Preference) -> float:
+        """The largest difference in a value; infinite between weights and a direction."""
+        found = self.preference(point)
+        assert found is not None  # only such points are offered
+        if found.kind != preference.kind:
+            return math.inf
+        return max(abs(found.values.get(name, 0.0) - preference.values.get(name, 0.0)) for name in self.objectives)
 
     def _distance(self, point: FrontPoint, asked: "np.ndarray[Any, Any]") -> float:
         found = self.preference(point)
@@ -149,9 +172,17 @@ class FrontMenu:
     def _interpolator(self) -> Interpolator:
         return Interpolator(self.offered())
 
+    def _renumbered(self, sentence: str) -> str:
+        """Selections count the points that are offered; a client counts those of /v1/front."""
+
+        def number(found: re.Match[str]) -> str:
+            row = int(found[2])
+            return f"{found[1]} {self.numbers[row]}" if row < len(self.numbers) else found[0]
+
+        return re.sub(r"\b([Pp]oint) (\d{1,9})\b", number, sentence, count=1)
+
     def _infeasible(self, front: ParetoFront, row: int, reason: str) -> str:
-        # Selections count the points that are offered; a client counts those of /v1/front.
-        nearest = reason.replace(f"Point {row} ", f"Point {self._rows[row]} ", 1)
+        nearest = self._renumbered(reason)
         preference = json.dumps(front.points[row].preference)
         low, high = front.rewards.min(axis=0), front.rewards.max(axis=0)
         spans = ", ".join(f"{n} {a:.3g} to {b:.3g}" for n, a, b in zip(front.objectives, low, high, strict=True))
@@ -180,11 +211,16 @@ def requested(menu: FrontMenu, value: Any) -> Preference:
 
 def measured(front: ParetoFront, point: FrontPoint) -> Expected:
     """Mean and interval of each objective at a measured point, by Student's t; `None` where the standard error is not known."""
+    width = _width(point.n_prompts)
+    rows = zip(front.objectives, point.rewards, point.standard_error, strict=True)
+    return {name: _interval(mean, width * error) for name, mean, error in rows}
+
+
+def _width(n_prompts: int) -> float:
+    """Half an interval in standard errors, by Student's t; NaN where one prompt tells no spread."""
     from scipy.stats import t
 
-    width = t.ppf((1 + LEVEL) / 2, point.n_prompts - 1) if point.n_prompts > 1 else math.nan
-    rows = zip(front.objectives, point.rewards, point.standard_error, strict=True)
-    return {name: _interval(mean, float(width * error)) for name, mean, error in rows}
+    return float(t.ppf((1 + LEVEL) / 2, n_prompts - 1)) if n_prompts > 1 else math.nan
 
 
 def _interval(mean: float, end: float) -> dict[str, float | None]:

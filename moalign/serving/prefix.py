@@ -3,7 +3,8 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
 
 import torch
 from torch import Tensor
@@ -11,6 +12,35 @@ from torch import Tensor
 from moalign.serving.cache import SlotCache
 
 BLOCK = 16
+
+
+@dataclass(frozen=True)
+class PrefixKeys:
+    """Under what a prompt is remembered: one digest for each whole block, of the weights and of all tokens up to its end.
+
+    Args:
+        blocks (`tuple[bytes, ...]`): the digests.
+        reusable (`int`): so many of them, at most, leave a token of the prompt to compute.
+    """
+
+    blocks: tuple[bytes, ...]
+    reusable: int
+
+    @classmethod
+    def of(cls, weights: Tensor, prompt: Sequence[int]) -> "PrefixKeys":
+        """Read a whole prompt, so keep what this returns.
+
+        Args:
+            weights (`Tensor`): `[A]`, what the adapters are mixed with.
+            prompt (`Sequence[int]`): token ids.
+        """
+        chain = hashlib.blake2b(weights.to("cpu", torch.float32).contiguous().numpy().tobytes(), digest_size=16)
+        tokens = torch.tensor(list(prompt), dtype=torch.int64).numpy()
+        blocks = []
+        for start, end in pairwise(range(0, len(prompt) + 1, BLOCK)):
+            chain.update(tokens[start:end].tobytes())
+            blocks.append(chain.digest())
+        return cls(tuple(blocks), (len(prompt) - 1) // BLOCK)
 
 
 class PrefixStore:
@@ -33,23 +63,22 @@ class PrefixStore:
         self.reused = 0
 
     @property
+    def on(self) -> bool:
+        """Whether anything is ever kept."""
+        return self._most > 0
+
+    @property
     def tokens(self) -> int:
         """Positions that are kept."""
         return len(self._blocks) * BLOCK
 
-    def restore(self, weights: Tensor, prompt: Sequence[int], slot: int) -> int:
-        """Put the longest known beginning of a prompt into a slot; its length, always less than the prompt's, so that there is a token left to compute.
+    def known(self, keys: PrefixKeys) -> int:
+        """Length of the longest known beginning of a prompt, always less than the prompt's, so that there is a token left to compute."""
+        return len(self._found(keys)) * BLOCK
 
-        Args:
-            weights (`Tensor`): `[A]`, what the adapters are mixed with.
-            prompt (`Sequence[int]`): token ids.
-            slot (`int`): with room for the prompt.
-        """
-        found = []
-        for key in self._keys(weights, prompt, len(prompt) - 1) if self._blocks else ():
-            if key not in self._blocks:
-                break
-            found.append(key)
+    def restore(self, keys: PrefixKeys, slot: int) -> int:
+        """Put what is `known` of a prompt into a slot with room for it; its length."""
+        found = self._found(keys)
         if not found:
             return 0
         self._cache.put(slot, [self._blocks[key] for key in found])
@@ -57,16 +86,16 @@ class PrefixStore:
         self.reused += len(found) * BLOCK
         return len(found) * BLOCK
 
-    def remember(self, weights: Tensor, prompt: Sequence[int], slot: int) -> None:
+    def remember(self, keys: PrefixKeys, slot: int) -> None:
         """Keep the whole blocks of a prompt that a slot holds."""
         if not self._most:
             return
         # Of a prompt that is longer than everything kept, the beginning.
-        keys = self._keys(weights, prompt, len(prompt))[: self._most]
-        for i, key in enumerate(keys):
+        kept = keys.blocks[: self._most]
+        for i, key in enumerate(kept):
             if key not in self._blocks:
                 self._blocks[key] = self._cache.take(slot, i * BLOCK, (i + 1) * BLOCK)
-        self._touch(keys)
+        self._touch(kept)
         while len(self._blocks) > self._most:
             self._blocks.popitem(last=False)
 
@@ -78,13 +107,5 @@ class PrefixStore:
         for key in reversed(keys):
             self._blocks.move_to_end(key)
 
-    @staticmethod
-    def _keys(weights: Tensor, prompt: Sequence[int], length: int) -> list[bytes]:
-        """One key for each whole block of the first `length` tokens: a digest of the weights and of all tokens up to its end."""
-        chain = hashlib.blake2b(weights.to("cpu", torch.float32).contiguous().numpy().tobytes(), digest_size=16)
-        tokens = torch.tensor(list(prompt[:length]), dtype=torch.int64).numpy()
-        keys = []
-        for start, end in pairwise(range(0, length + 1, BLOCK)):
-            chain.update(tokens[start:end].tobytes())
-            keys.append(chain.digest())
-        return keys
+    def _found(self, keys: PrefixKeys) -> Sequence[bytes]:
+        return tuple(takewhile(self._blocks.__contains__, keys.blocks[: keys.reusable]))

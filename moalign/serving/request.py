@@ -18,6 +18,8 @@ FinishReason = Literal["stop", "length"]
 MAX_SEED = 2**64 - 1
 # OpenAI's bound of top_logprobs.
 MAX_LOGPROBS = 20
+# Beyond any vocabulary, and a number for every device.
+MAX_TOP_K = 2**31 - 1
 
 
 class FieldError(InputError):
@@ -59,7 +61,7 @@ class GenerationRequest:
         max_tokens (`int`, *optional*, defaults to 16): at most this many new tokens, the ending token included.
         temperature (`float`, *optional*, defaults to 1.0): 0 is greedy.
         top_p (`float`, *optional*, defaults to 1.0): keep the smallest set of tokens whose probability reaches this.
-        top_k (`int`, *optional*): keep this many tokens.
+        top_k (`int`, *optional*): keep this many tokens; at most 2^31 - 1.
         seed (`int`, *optional*): the answer to (prompt, weights, seed) is always the same; drawn at random where it is missing.
         stop (`tuple[str, ...]`, *optional*): the answer ends before the first of these texts.
         n (`int`, *optional*, defaults to 1): independent answers. Answer i is the same whatever n is.
@@ -93,8 +95,8 @@ class GenerationRequest:
             raise FieldError("temperature", f"must be a number of at least 0 (0 is greedy), found {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise FieldError("top_p", f"must be above 0 and at most 1, found {self.top_p}")
-        if self.top_k is not None and self.top_k < 1:
-            raise FieldError("top_k", f"must be at least 1, found {self.top_k}")
+        if self.top_k is not None and not 1 <= self.top_k <= MAX_TOP_K:
+            raise FieldError("top_k", f"must be from 1 to {MAX_TOP_K}, found {self.top_k}")
         if self.n < 1:
             raise FieldError("n", f"must be at least 1, found {self.n}")
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
@@ -135,9 +137,11 @@ class TokenLogprobs(TokenLogprob):
 
     Args:
         top (`tuple[TokenLogprob, ...]`): the most likely tokens, best first, as many as the request's `logprobs`; the chosen one is among them only if it is that likely.
+        offset (`int`): where its text begins in the answer, in characters; a part of a character begins where the character does.
     """
 
     top: tuple[TokenLogprob, ...] = ()
+    offset: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from torch import Tensor
 
+from moalign.serving.prefix import PrefixKeys
 from moalign.serving.request import (
     Delta,
     FinishReason,
@@ -50,10 +52,11 @@ class Row:
         self.finished = False
         self.failed = False
         self.deadline = float("inf") if request.timeout is None else time.monotonic() + request.timeout
-        # What the batch keeps of it: its place in the order of arrival, its positions in the cache, the adapters' weights.
+        # What the batch keeps of it: its place in the order of arrival, its positions in the cache, the adapters' weights, and what its prompt is remembered by.
         self.arrival = 0
         self.cached = 0
         self.mixing: Tensor = request.weights
+        self.prefix_keys: PrefixKeys | None = None
         self._ends = ends
         self._position = position
         self._choice = choice
@@ -75,6 +78,7 @@ class Row:
         self.last_token = token
         self.generated += 1
         reason: FinishReason | None = None
+        told = () if logprobs is None else (replace(logprobs, offset=self._text.length),)
         if token in self._ends:
             text, stopped = self._stops.push(self._text.flush())
             reason = "stop"
@@ -85,7 +89,6 @@ class Row:
         if reason is not None:
             self.finished = True
             text += "" if stopped else self._stops.flush()
-        told = () if logprobs is None else (logprobs,)
         self.ticket.deliver(Delta(self._position, self._choice, text, (token,), reason, told))
 
     def fail(self, message: str) -> None:
@@ -95,6 +98,6 @@ class Row:
 
     def expire(self) -> None:
         """Fail because the request's own time is over; the whole submission fails with it."""
-        self.finished = True
+        self.finished = self.failed = True
         done = f"{self.generated} of at most {self.request.max_tokens} tokens were generated"
         self.ticket.fail(GenerationTimeout(f"not finished within timeout = {self.request.timeout} seconds: {done}"))

@@ -41,7 +41,10 @@ class ServeConfig:
         default=None, metadata={"help": "file of API keys and what each may do (moalign serve keys add makes one)"}
     )
     allow_anyone: bool = field(
-        default=False, metadata={"help": "listen on other addresses than this machine's own without a policy"}
+        default=False,
+        metadata={
+            "help": "without a policy, listen on other addresses than this machine's own, and answer to any host name"
+        },
     )
     cors_origins: list[str] | None = field(
         default=None, metadata={"help": "origins of web pages that may ask, such as https://example.org; none"}
@@ -148,6 +151,7 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
     except ModuleNotFoundError as missing:
         raise InputError("serving needs the package 'uvicorn': pip install 'moalign[serve]'") from missing
     from moalign.serving.access import Access
+    from moalign.serving.access.host import OWN_NAMES
     from moalign.serving.api import create_app
     from moalign.serving.choose import front_of
     from moalign.serving.observe.logs import logging_to_stderr
@@ -211,6 +215,7 @@ def serve(bundle: str | Path, config: ServeConfig | None = None, **settings: Any
         gate=None if config.gate is None else load_gate,
         front=front_of(bundle),
         access=access,
+        hosts=(*OWN_NAMES, config.host) if access.open and not config.allow_anyone else None,
         heads=heads_of(bundle, config.reward_heads),
         database=config.database,
         user_prior=config.user_prior,
@@ -263,6 +268,8 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise InputError(f"cannot listen on host '{host}', port {port}: {error.strerror or error}") from error
     with listening:
+        # asyncio sets this only on sockets that name their protocol; without it a body waits up to 40 ms behind its headers.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listening
 
 

@@ -1,18 +1,20 @@
 """What a request to the OpenAI-compatible API may hold, checked field by field; what is not known is refused, never ignored."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 from pydantic_core import PydanticCustomError, ValidationError
 
 from frontier.errors import unknown_name
-from moalign.serving.request import MAX_LOGPROBS
+from moalign.serving.request import MAX_LOGPROBS, MAX_TOP_K
 
 # Characters of a user's name.
 LONGEST_NAME = 256
 
 # Fields of OpenAI's API that change the answer in ways that are not built here, with the values at which they change nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "annotations": (None, []),
+    "audio": (None,),
     "best_of": (None, 1),
     "echo": (None, False),
     "frequency_penalty": (None, 0),
@@ -21,8 +23,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_bias": (None, {}),
     "modalities": (None, ["text"]),
     "presence_penalty": (None, 0),
+    "refusal": (None,),
     "response_format": (None, {"type": "text"}),
+    "service_tier": (None, "auto", "default"),
     "suffix": (None, ""),
+    "tool_calls": (None, []),
     "tool_choice": (None, "none"),
     "tools": (None, []),
 }
@@ -42,6 +47,16 @@ class StrictModel(BaseModel):
                 # Given as a value: braces in the client's text must not be read as a template.
                 raise PydanticCustomError("unknown_field", "{message}", {"message": str(error), "field": name})
         return values
+
+    @model_validator(mode="after")
+    def _refuse_what_is_not_built(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name in _NEUTRAL and not any(value == neutral for neutral in _NEUTRAL[name]):
+                raise PydanticCustomError(
+                    "unknown_field", "{message}", {"message": f"{name}: is not supported, leave it out", "field": name}
+                )
+        return self
 
 
 class StreamOptions(StrictModel):
@@ -65,7 +80,7 @@ class GenerationBody(StrictModel):
     n: int | None = Field(None, ge=1, description="answers per prompt, 1 where it is missing")
     temperature: float | None = Field(None, ge=0, le=2, description="0 is greedy; 1 where it is missing")
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K)
     seed: int | None = Field(None, description="the same seed, prompt and preference give the same answer")
     stop: str | list[str] | None = None
     stream: bool | None = None
@@ -84,15 +99,11 @@ class GenerationBody(StrictModel):
     logit_bias: Any = None
     presence_penalty: Any = None
 
-    @model_validator(mode="after")
-    def _refuse_what_is_not_built(self) -> "GenerationBody":
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if name in _NEUTRAL and not any(value == neutral for neutral in _NEUTRAL[name]):
-                raise PydanticCustomError(
-                    "unknown_field", "{message}", {"message": f"{name}: is not supported, leave it out", "field": name}
-                )
-        return self
+    @field_validator("user")
+    @classmethod
+    def _nobody(cls, value: str | None) -> str | None:
+        # Clients that have a field for a name and nothing in it send "".
+        return value or None
 
     @field_validator("stop", mode="wrap")
     @classmethod
@@ -164,11 +175,16 @@ class TextPart(StrictModel):
 
 
 class Message(StrictModel):
-    """One turn of a conversation."""
+    """One turn of a conversation; an answer may be sent back as it came, with all that OpenAI's clients keep of it."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
     name: str | None = None
+    annotations: Any = None
+    audio: Any = None
+    function_call: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
 
     @field_validator("content", mode="wrap")
     @classmethod
@@ -190,7 +206,11 @@ class ChatBody(GenerationBody):
     function_call: Any = None
     functions: Any = None
     modalities: Any = None
+    parallel_tool_calls: bool | None = Field(None, description="accepted; there are no tools")
+    prompt_cache_key: str | None = Field(None, description="accepted; prefixes are found by their tokens")
     response_format: Any = None
+    safety_identifier: str | None = Field(None, description="accepted; changes nothing, `user` names who asks")
+    service_tier: Any = None
     tool_choice: Any = None
     tools: Any = None
     logprobs: bool | None = Field(None, description="tell each token's log-probability")

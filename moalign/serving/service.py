@@ -155,6 +155,11 @@ class Service:
         """Whether requests are taken."""
         return self.engine is not None and self.engine.ready and not self._closing
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the engine has stopped for good, though nobody asked for it."""
+        return self.engine is not None and self.engine.stopped and not self._closing
+
     def running_engine(self) -> Engine:
         """The engine.
 

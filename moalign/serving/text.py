@@ -28,6 +28,9 @@ class TextStream:
         self._tokenizer = tokenizer
         self._tokens: list[int] = []
         self._shown = 0  # tokens whose text was given out
+        self._given = 0  # characters
+        # Characters of the text so far, those that are not given out yet included, but for an unfinished one: where the next token's text begins.
+        self.length = 0
 
     def push(self, token: int, last: bool = False) -> str:
         """The text that this token completes; `last` gives out what is left, an unfinished character included."""
@@ -41,11 +44,14 @@ class TextStream:
     def _text(self, last: bool) -> str:
         before = self._decode(self._tokens[: self._shown])
         after = self._decode(self._tokens)
+        whole = after if last else after.rstrip(INCOMPLETE)
+        self.length = max(self.length, self._given + len(whole) - len(before))
         if len(after) <= len(before) or (after.endswith(INCOMPLETE) and not last):
             return ""
         # The piece just shown is the context of the next one; what lies before it is no longer needed.
         self._tokens = self._tokens[self._shown :]
         self._shown = len(self._tokens)
+        self._given += len(after) - len(before)
         return after[len(before) :]
 
     def _decode(self, tokens: list[int]) -> str:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from moalign.serving.batch import RunningBatch
+from moalign.serving.batch import FAILED, RunningBatch
 from moalign.serving.request import EngineStopped, QueueFull
 from moalign.serving.row import Row
 
@@ -76,6 +76,11 @@ class Worker:
     def ready(self) -> bool:
         """Takes work."""
         return self.state == "running" and self._thread.is_alive() and not self.draining
+
+    @property
+    def stopped(self) -> bool:
+        """Has died too often and takes no work any more, though nobody asked it to stop."""
+        return self.state == "stopped" and not self.draining
 
     def submit(self, rows: Sequence[Row]) -> None:
         """Queue rows, all or none.
@@ -192,7 +197,7 @@ class Worker:
         except Exception:
             logger.exception("a step of %d rows failed", len(rows))
             for row in rows:
-                row.fail("the server failed while generating; its log has the reason")
+                row.fail(FAILED)
             self._failures += 1
             if self._failures >= FAILURES_IN_A_ROW:
                 raise
@@ -208,7 +213,7 @@ class Worker:
         with self.changed:
             self.state = "restarting"
             self._failures = 0
-            self._fail(self.batch.rows, "the server failed while generating; its log has the reason")
+            self._fail(self.batch.rows, FAILED)
             self.batch.clear()  # in the thread that opened its contexts
             self._deaths.append(now)
             while self._deaths and self._deaths[0] <= now - self.restart_window:

@@ -16,12 +16,8 @@ from moalign.evaluation import measure_normalizer
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
+from moalign.training import output_layer
 from moalign.training.kept_forward import KeptForward
-from moalign.training.output_layer import (
-    full_log_probs,
-    has_adapter_on_output_layer,
-    hidden_adapter_on_output_layer,
-)
 from moalign.training.rollout import (
     PreferenceSampler,
     RolloutRows,
@@ -147,7 +143,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         peft_model = self.policy.model
         # TRL copies the adapter "default" to a frozen "ref": lend it the name, then take both away again. The reference here is weight zero.
         peft_model.peft_config["default"] = peft_model.peft_config[self.policy.mixture.names[0]]
-        with hidden_adapter_on_output_layer(self.policy):
+        with output_layer.hidden_adapter_on_output_layer(self.policy):
             super().__init__(
                 model=peft_model,
                 reward_funcs=[*as_reward_funcs(reward), cast("Callable[..., list[float | None]]", _scalarized)],
@@ -163,7 +159,8 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         self.ref_model: Any = _Reference()
         # The scalarized value sits in the last column.
         self.reward_weights = torch.tensor([0.0] * len(reward.objectives) + [1.0])
-        if self.aux_loss_enabled and (self.aggregation is not None or has_adapter_on_output_layer(self.policy)):
+        on_output = output_layer.has_adapter_on_output_layer(self.policy)
+        if self.aux_loss_enabled and (self.aggregation is not None or on_output):
             raise InputError(
                 "a load-balancing loss goes neither with gradient_aggregation nor with an adapter on the output layer: set router_aux_loss_coef to 0"
             )
@@ -282,10 +279,11 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         self, model: Any, ids: Tensor, mask: Tensor, keep: int, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """One chunk by TRL's fused output layer, which an adapter on that layer would be missing from."""
-        if has_adapter_on_output_layer(self.policy):
+        if output_layer.has_adapter_on_output_layer(self.policy):
             with self.accelerator.autocast():
-                return *full_log_probs(model, ids, mask, keep, self.temperature), None
-        return super()._get_per_token_logps_and_entropies(model, ids, mask, keep, **kwargs)
+                return *output_layer.full_log_probs(model, ids, mask, keep, self.temperature), None
+        with output_layer.positions_from_mask(self.policy):
+            return super()._get_per_token_logps_and_entropies(model, ids, mask, keep, **kwargs)
 
     def _loss_log_probs(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """`_log_probs`, or what the rollout kept of them; computed once where several losses share the forward."""

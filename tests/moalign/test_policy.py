@@ -307,3 +307,29 @@ def test_a_prompted_policy_is_measured_against_the_plain_prompt(quick, tiny_base
     front = measure_front(policy, quick.reward, PROMPTS, preferences, max_new_tokens=6, progress=False)
     assert [point.preference for point in front.points] == [p.to_json() for p in preferences]
     assert abs(front.reference_policy.kl) < 1e-4
+
+
+def test_an_empty_prompt_is_scored_and_answered_alone_as_in_a_batch(policy):
+    both = policy.log_probs(["", PROMPTS[0]], ["b c", "d"], "helpful=1.0")
+    assert_close(both[:1], policy.log_probs([""], ["b c"], "helpful=1.0"), atol=1e-5, rtol=1e-6)
+    start, ids = policy.tokenizer.bos_token_id, policy.tokenizer("b c")["input_ids"]
+    with torch.no_grad(), policy.steer("helpful=1.0") as model:
+        log_probs = model(torch.tensor([[start, *ids]])).logits.log_softmax(-1)[0]
+    expected = sum(log_probs[i, token] for i, token in enumerate([*ids, policy.tokenizer.eos_token_id]))
+    assert_close(both[0], expected, atol=1e-5, rtol=1e-6)
+    assert policy.generate([""], "helpful=1.0", **GREEDY) == policy.generate(["", "a b"], "helpful=1.0", **GREEDY)[:1]
+
+
+def test_a_strength_for_each_row(policy):
+    for rows, strength in ((1, [1.0, 2.0, 3.0]), (3, [1.0, 2.0])):
+        with pytest.raises(InputError, match=f"{len(strength)} strengths for {rows} prompts: give one, or one per"):
+            policy.weights("helpful=1.0", rows, strength)
+
+
+def test_nothing_to_score(policy):
+    assert policy.log_probs([], [], "helpful=1.0").shape == (0,)
+
+
+def test_without_an_end_the_whole_length_is_generated(policy):
+    [ids] = policy.generate_ids([[1, 5]], policy.weights("helpful=1.0", 1), eos_token_id=None, max_new_tokens=40)
+    assert len(ids) == 40

@@ -181,7 +181,7 @@ class SteerableLinear(LoraLinear):
             if name not in self.lora_A:
                 continue
             dropped = self.lora_dropout[name](x)
-            thin.append(functional.linear(dropped, self.down(name)))
+            thin.append(functional.linear(dropped, self.down(name).to(dtype)))
             if name in self.lora_variant:
                 gain = active.combine(((k, 1, 1.0),), self.gain(name)[None] - 1, x.shape[0], x.dim())
                 seen = result if dropped is x else base(dropped.to(result.dtype))

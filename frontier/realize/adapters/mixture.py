@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
@@ -22,6 +23,7 @@ from frontier.realize.adapters.rows import RowWeights, open_row_weights, opened
 from frontier.realize.adapters.saved import SteerableModule
 
 _MIXTURES = itertools.count(1)
+_STACKING = threading.Lock()
 
 
 class AdapterMixture:
@@ -57,6 +59,7 @@ class AdapterMixture:
         for name in self.names:
             check_config(model, name)
         self.id = next(_MIXTURES)
+        self._holders = 0  # open `frozen` contexts
         # What an adapter touches, by its path in the base model: SteerableLinear, SteerableEmbedding or SteerableModule.
         self.layers: dict[str, Any] = {}
         base = cast("nn.Module", model.base_model.model)
@@ -122,7 +125,8 @@ class AdapterMixture:
     def frozen(self) -> Iterator[None]:
         """Inside, adapters on linear layers do not change, so that every `steer` context and compiled code reads one stack of them.
 
-        For serving and for `torch.compile`; a training step inside would not be seen.
+        For serving and for `torch.compile`; a training step inside would not be seen. Several contexts, of any threads and in any order, share the stack of
+        the first until the last of them ends.
 
         Example:
             ```python
@@ -133,15 +137,27 @@ class AdapterMixture:
             ```
         """
         linear = [layer for layer in self.layers.values() if isinstance(layer, SteerableLinear)]
-        before = [layer.frozen for layer in linear]
-        with torch.no_grad():
-            for layer in linear:
-                layer.frozen = layer.stack(self.names)
+        with _STACKING:
+            try:
+                if not self._holders:
+                    with torch.no_grad():
+                        for layer in linear:
+                            layer.frozen = layer.stack(self.names)
+                self._holders += 1
+            except BaseException:  # such as no memory for the last of them
+                self._thaw(linear)
+                raise
         try:
             yield
         finally:
-            for layer, stack in zip(linear, before, strict=True):
-                layer.frozen = stack
+            with _STACKING:
+                self._holders -= 1
+                self._thaw(linear)
+
+    def _thaw(self, linear: "Sequence[SteerableLinear]") -> None:
+        if not self._holders:
+            for layer in linear:
+                layer.frozen = None
 
     def checkpoint_context(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """`context_fn` for non-reentrant gradient checkpointing: the recomputation, which may run in another thread, sees the forward's weights."""

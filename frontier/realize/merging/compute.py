@@ -28,6 +28,8 @@ MOST_WORKERS = 4
 # A thread keeps memory of this many bytes for each model's pieces from one to the next; more is for the embedding alone and given back.
 KEPT = 1 << 26
 
+# What a merge's file can say.
+REMEDY = "give smaller weights or out_dtype: float32"
 Write = Callable[[str, int, Tensor], None]
 
 
@@ -82,6 +84,7 @@ def run_jobs(
     workers: int,
     seed: int,
     advance: Callable[[int], object] = lambda count: None,
+    remedy: str = REMEDY,
 ) -> None:
     """Do all jobs; after the first error, or an interruption, no thread starts another piece.
 
@@ -93,6 +96,7 @@ def run_jobs(
         workers (`int`): threads, each with one of torch's own, since whole tensors are enough to share.
         seed (`int`): of methods that draw at random.
         advance (`Callable`, *optional*): told how many elements were finished.
+        remedy (`str`, *optional*): what the caller's user can do where results do not fit their dtype, for the message.
 
     Raises:
         InputError: a tensor is not finite, or cannot be read or merged; names the tensor and the file.
@@ -112,7 +116,7 @@ def run_jobs(
                         if stop.is_set():
                             return
                         end = min(start + job.step, job.stop)
-                        piece = merge_piece(job.tensor, method, start, end, device, seed, memory)
+                        piece = merge_piece(job.tensor, method, start, end, device, seed, memory, remedy)
                         write(job.tensor.name, start, piece)
                         with taking:
                             advance(end - start)
@@ -141,6 +145,7 @@ def merge_piece(
     device: torch.device,
     seed: int,
     memory: "_Memory | None" = None,
+    remedy: str = REMEDY,
 ) -> Tensor:
     """Some elements of a tensor of the result, flat, on the CPU, in the result's dtype."""
     if tensor.parameters is None:
@@ -160,7 +165,7 @@ def merge_piece(
     if not _is_finite(result):
         raise InputError(
             f"tensor '{tensor.name}': the merged values are not finite in {str(tensor.layout.dtype).removeprefix('torch.')} "
-            f"(largest magnitude {merged.abs().max().item():.3g}): give smaller weights or out_dtype: float32"
+            f"(largest magnitude {merged.abs().max().item():.3g}): {remedy}"
         )
     return result
 

@@ -11,6 +11,7 @@ import yaml
 
 from frontier.errors import InputError, unknown_name
 from frontier.realize.merging.reference import Reference
+from frontier.realize.merging.settings import plain
 
 KEYS = ("models", "slices", "merge_method", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source")
 # Keys of mergekit that are not for us; unlike unknown ones they are worth a reason.
@@ -137,7 +138,7 @@ class MergeConfig:
             parameters=_parameters("parameters", found.get("parameters")),
             out_dtype=dtypes[0] or dtypes[1],
             tokenizer_source=source,
-            text=yaml.safe_dump(_plain(found), sort_keys=False) if text is None else text,
+            text=yaml.safe_dump(_plain(plain(found)), sort_keys=False) if text is None else text,
         )
 
     def references(self) -> tuple[Reference, ...]:
@@ -195,7 +196,7 @@ def _parameters(where: str, found: Any) -> dict[str, Any]:
         return {}
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         raise InputError(f"{where} must be settings by name, found {found!r}")
-    return {name: _numbers(value) for name, value in found.items()}
+    return {name: _numbers(plain(value)) for name, value in found.items()}
 
 
 def _numbers(value: Any) -> Any:

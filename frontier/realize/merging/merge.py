@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from frontier.atomic import replace_folder, write_text
+from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
 from frontier.realize.merging.card import model_card
 from frontier.realize.merging.checkpoint import Checkpoint, InMemory
 from frontier.realize.merging.compute import default_workers, make_jobs, run_jobs
 from frontier.realize.merging.config import MergeConfig, Slice, Source
+from frontier.realize.merging.in_place import overwritten
 from frontier.realize.merging.lora_source import WithLora, open_model
 from frontier.realize.merging.methods import MergeMethod
 from frontier.realize.merging.methods import method as find_method
 from frontier.realize.merging.output import (
+    Layer,
     ModelWriter,
-    clear_weights,
     copy_companions,
     full_disk_is_told,
     merged_config,
@@ -30,10 +31,11 @@ from frontier.realize.merging.output import (
 )
 from frontier.realize.merging.plan import Plan, make_plan
 from frontier.realize.merging.reference import INDEX, WEIGHTS, Reference
+from frontier.realize.merging.settings import plain
 from frontier.realize.merging.tokenizers import check_tokenizers, copy_tokenizer
 
 SHARD = 5_000_000_000
-TAKEN = (WEIGHTS, INDEX, "config.json", "adapter_config.json")
+TAKEN = (WEIGHTS, INDEX, "config.json", "adapter_config.json", "grid.json", "tokenizer.json")
 """A folder that holds one of these is not written to unasked."""
 
 
@@ -88,7 +90,7 @@ def merge(
         workers (`int`, *optional*): threads, by default one per core and 4 at most.
         seed (`int`, *optional*, defaults to 0): of methods that draw at random.
         progress (`bool`, *optional*, defaults to `True`): show a bar on stderr.
-        overwrite (`bool`, *optional*, defaults to `False`): replace a model that `out` holds; its other files stay.
+        overwrite (`bool`, *optional*, defaults to `False`): replace the model or adapter that `out` holds, with its tokenizer and reports; other files stay.
         max_shard_size (`int`, *optional*, defaults to 5 GB): bytes of one weights file.
 
     Raises:
@@ -101,6 +103,8 @@ def merge(
         model = AutoModelForCausalLM.from_pretrained("merged")
         ```
     """
+    from frontier.realize.replace_export import replace_export  # it needs this package's names itself
+
     start = time.perf_counter()
     config, out = _as_config(config), Path(out)
     method = find_method(config.method)
@@ -116,20 +120,20 @@ def merge(
     notes = [*notes, *plan.notes]
     layouts = {tensor.name: tensor.layout for tensor in plan.tensors}
     nbytes = sum(layout.nbytes for layout in layouts.values())
-    with full_disk_is_told(out, nbytes), termination_cleans_up(), replace_folder(out) as folder:
+    layers = None if plan.layers is None else [Layer(str(r), models[r].config, i) for r, i in plan.layers]
+    found = merged_config(template.config, list(layouts), config.out_dtype, layers)
+    with full_disk_is_told(out, nbytes), termination_cleans_up(), replace_export(out) as folder:
         writer = ModelWriter(folder, layouts, max_shard_size)
         try:
             _run(plan, method, writer.write, device, workers, seed, progress)
             writer.finish()
         finally:
             writer.close()
-        found = merged_config(template.config, list(layouts), config.out_dtype, plan.layers)
         write_text(folder / "config.json", json.dumps(found, indent=2) + "\n")
         copy_companions(template.folder, folder, template.config)
         copy_tokenizer(tokens.folder, folder)
         digests = {str(ref): model.sha256 for ref, model in models.items()}
         write_text(folder / "README.md", model_card(method, config.text, digests, seed, notes))
-        clear_weights(out)
     return MergeReport(
         path=out,
         method=method.name,
@@ -161,13 +165,14 @@ def merge_state_dicts(
         models (`Sequence[Mapping[str, Tensor]]`): N state dicts of one architecture; they are left as they are.
         method (`str`): a name in `frontier.realize.merging.methods.METHODS`.
         parameters (`Mapping[str, Any]`, *optional*): the method's settings; one of the models is a list of N values, or one for all.
-        base (`Mapping[str, Tensor]`, *optional*): the model that they started from.
+        base (`Mapping[str, Tensor]`, *optional*): the model that they started from, for methods that take one.
         out_dtype (`torch.dtype`, *optional*): by default each tensor keeps the base's (the first model's).
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): where to compute; the result is on the CPU.
         workers (`int`, *optional*): threads, by default one per core and 4 at most.
         seed (`int`, *optional*, defaults to 0): of methods that draw at random.
         into (`Mapping[str, Tensor]`, *optional*): the state dict of a loaded model, on any device and of any floating dtype, whose tensors are overwritten;
-            no other memory of their size is taken. It may be one of `models`. After an error some of its tensors are new and some are not.
+            no other memory of their size is taken. It may be one of `models`. What the models tie and it does not is written to both of its tensors; the other
+            way round is refused. After an error some of its tensors are new and some are not.
 
     Returns:
         `dict[str, Tensor]`: a new state dict, or the tensors of `into`. Names that share one tensor in every model share one here.
@@ -190,30 +195,26 @@ def merge_state_dicts(
     part = Slice(tuple(Source(name, None, settings) for name, settings in zip(names, own, strict=True)))
     config = MergeConfig(method, (part,), None if base is None else start, general, out_dtype)
     plan = make_plan(config, sources, found)
+    layouts = {t.name: t.layout for t in plan.tensors}
+    tied = {
+        n: shared for s in sources.values() for n, shared in s.tied.items() if n not in layouts and shared in layouts
+    }
+    copies: dict[str, Tensor] = {}
     if into is None:
-        merged = {t.name: torch.empty(t.layout.numel, dtype=t.layout.dtype) for t in plan.tensors}
+        merged = {name: torch.empty(layout.numel, dtype=layout.dtype) for name, layout in layouts.items()}
     else:
-        merged = {t.name: _flat(into, t.name, t.layout.shape) for t in plan.tensors}
+        merged, copies = overwritten(into, layouts, tied)
 
     def write(name: str, start: int, piece: Tensor) -> None:
         merged[name][start : start + piece.numel()].copy_(piece)
 
     _run(plan, found, write, _device(device), _count(workers), seed, progress=False)
-    result = {t.name: merged[t.name].view(t.layout.shape) for t in plan.tensors}
-    for source in sources.values():
-        for name, shared in source.tied.items():
-            result.setdefault(name, result[shared])
+    for name, copy in copies.items():
+        copy.copy_(merged[tied[name]])
+    result = {name: merged[name].view(layout.shape) for name, layout in layouts.items()}
+    for name, shared in tied.items():
+        result[name] = copies[name].view(layouts[shared].shape) if name in copies else result[shared]
     return result
-
-
-def _flat(into: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-    found = into.get(name)
-    if found is None or tuple(found.shape) != shape:
-        told = "is missing" if found is None else f"is {list(found.shape)}"
-        raise InputError(f"into: tensor '{name}' {told}, the merge of it is {list(shape)}")
-    if not found.is_contiguous():
-        raise InputError(f"into: tensor '{name}' is not contiguous: its elements cannot be overwritten in order")
-    return found.detach().view(-1)
 
 
 def _run(
@@ -241,11 +242,16 @@ def _open_all(config: MergeConfig) -> tuple[dict[Reference, Checkpoint | WithLor
 
 
 def _check_out(out: Path, overwrite: bool, models: Mapping[Reference, Checkpoint | WithLora]) -> None:
+    from frontier.realize.replace_export import check_out
+
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, expected a folder to write")
+    adapters = [Path(model.lora.path) for model in models.values() if isinstance(model, WithLora)]
     for reference, model in models.items():
-        if out.exists() and out.samefile(model.folder):
+        read = [model.folder, *([model.lora.path] if isinstance(model, WithLora) else [])]
+        if out.exists() and any(out.samefile(folder) for folder in read):
             raise InputError(f"{out} is the folder of {reference}, which is merged: write to another")
+    check_out(out, folders=adapters)
     held = next((name for name in TAKEN if (out / name).exists()), None)
     if held and not overwrite:
         raise InputError(f"{out} already holds a model ({held}): name another folder, or overwrite it")
@@ -276,8 +282,10 @@ def _split_parameters(
     own: list[dict[str, Any]] = [{} for _ in range(count)]
     per_model = {s.name: s.kind for s in method.Parameters.settings() if s.per_model}
     for name, given in parameters.items():
-        value = _lists(given)
-        one_for_all = per_model.get(name) is tuple and isinstance(value, list) and not isinstance(value[0], list)
+        value = plain(given)
+        one_for_all = (
+            per_model.get(name) is tuple and isinstance(value, list) and not any(isinstance(v, list) for v in value)
+        )
         if name not in per_model or not isinstance(value, list) or one_for_all:
             general[name] = value
             continue
@@ -286,10 +294,6 @@ def _split_parameters(
         for settings, each in zip(own, value, strict=True):
             settings[name] = each
     return general, own
-
-
-def _lists(value: Any) -> Any:
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _count(workers: int | None) -> int:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,27 @@ from torch import Tensor
 from frontier.atomic import write_text
 from frontier.errors import InputError
 from frontier.realize.merging.checkpoint import OUTPUT_LAYERS, setting
-from frontier.realize.merging.reference import INDEX, WEIGHTS
+from frontier.realize.merging.reference import INDEX
 from frontier.realize.merging.tensor_files import Layout, TensorFileWriter, shard_names, split_into_shards
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 DTYPE_KEYS = ("dtype", "torch_dtype")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where a layer of the result comes from.
+
+    Args:
+        model (`str`): its name.
+        config (`Mapping[str, Any]`): that model's config.json.
+        index (`int`): which of its layers.
+    """
+
+    model: str
+    config: Mapping[str, Any]
+    index: int
 
 
 class ModelWriter:
@@ -76,7 +92,7 @@ class ModelWriter:
 
 
 def merged_config(
-    config: Mapping[str, Any], tensors: Sequence[str], dtype: torch.dtype | None, layers: Sequence[int] | None
+    config: Mapping[str, Any], tensors: Sequence[str], dtype: torch.dtype | None, layers: Sequence[Layer] | None
 ) -> dict[str, Any]:
     """The config.json of the result: the named model's, with what the merge changed.
 
@@ -84,7 +100,10 @@ def merged_config(
         config (`Mapping[str, Any]`): of the named model.
         tensors (`Sequence[str]`): the result's, which tell whether its output layer is still the embedding.
         dtype (`torch.dtype`, *optional*): if one was asked for.
-        layers (`Sequence[int]`, *optional*): of each layer of the result, which one it was.
+        layers (`Sequence[Layer]`, *optional*): where each layer of the result comes from, if not from its own place.
+
+    Raises:
+        InputError: some of the layers' models name their layers' types and others do not.
     """
     made: dict[str, Any] = json.loads(json.dumps(config))
     inner = made.get("text_config")
@@ -93,16 +112,32 @@ def merged_config(
         # Written where it is missing too: several model types tie by default.
         for part in parts:
             part["tie_word_embeddings"] = False
+    kinds = None if layers is None else _layer_types(layers)
     for part in parts:
         for key in DTYPE_KEYS:
             if dtype is not None and (key in part or (part is made and key == "dtype" and "torch_dtype" not in part)):
                 part[key] = str(dtype).removeprefix("torch.")
         if layers is not None:
             part.update({key: len(layers) for key in COUNTS if key in part})
-            kinds = part.get("layer_types")
-            if isinstance(kinds, list):
-                part["layer_types"] = [kinds[i] for i in layers]
+            if kinds and ("layer_types" in part or any(key in part for key in COUNTS)):
+                part["layer_types"] = kinds
     return made
+
+
+def _layer_types(layers: Sequence[Layer]) -> list[Any] | None:
+    """Each layer's own, such as full or sliding attention, from the model that it comes from."""
+    known = {layer.model: setting(layer.config, "layer_types") for layer in layers}
+    if not any(isinstance(kinds, list) for kinds in known.values()):
+        return None
+    for layer in layers:
+        kinds = known[layer.model]
+        if not isinstance(kinds, list) or layer.index >= len(kinds):
+            count = len(kinds) if isinstance(kinds, list) else 0
+            raise InputError(
+                f"model {layer.model}: its config.json names layer_types of {count} layers, and layer {layer.index} is merged with others that have "
+                "theirs: write them there"
+            )
+    return [known[layer.model][layer.index] for layer in layers]
 
 
 def copy_companions(folder: Path, out: Path, config: Mapping[str, Any]) -> None:
@@ -111,12 +146,6 @@ def copy_companions(folder: Path, out: Path, config: Mapping[str, Any]) -> None:
     for name in ("generation_config.json", *code):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
-
-
-def clear_weights(folder: Path) -> None:
-    """Remove weights of an earlier result: a reader would prefer one old file to new shards."""
-    for path in [folder / WEIGHTS, folder / INDEX, *folder.glob("model-*-of-*.safetensors")]:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 
@@ -16,13 +16,15 @@ from frontier.realize.merging.settings import check_setting, value_of
 from frontier.realize.merging.tensor_files import Layout
 
 LAYER = re.compile(r"((?:^|.*?\.)(?:layers|h|blocks|block|layer)\.)(\d+)(\..+)")
-# What stands before the layers, for gradients: t = 0. Everything else outside the layers comes after them: t = 1.
+# What stands before the layers, and so comes from the first slice. Everything else outside the layers comes from the last.
 BEFORE = re.compile(r"embed(?!_out)|wte|wpe|embd")
 # Tables that every model computes by itself; old files hold them, new ones do not.
 TABLES = re.compile(r"(rotary_emb\.inv_freq|attn\.masked_bias)$")
 MASK = re.compile(r"attn\.bias$")
 # Settings of mergekit's files that need no setting here, with why.
-WITHOUT_EFFECT = {"int8_mask": "masks are never kept"}
+WITHOUT_EFFECT = {"int8_mask": "masks take one byte an entry in any case"}
+# Methods without a base for which one that `models` does not list is one more model, as in mergekit.
+JOINED = ("linear", "karcher")
 # The setting that says which block of layers a tensor is of.
 BLOCK = "block"
 
@@ -32,7 +34,7 @@ class Place:
     """Where a tensor stands in the result.
 
     Args:
-        t (`float`): 0 at its slice's first layer and before the layers, 1 at the last and behind them.
+        t (`float`): 0 at its slice's first layer and 1 at the last; 0 outside the layers, before and behind them, as in mergekit.
         n_layers (`int`): of the whole result.
     """
 
@@ -91,12 +93,13 @@ class Plan:
 
     Args:
         tensors (`list[TensorPlan]`): sorted by name.
-        layers (`list[int]`, *optional*): of each layer of the result, which layer of its first source it is; `None` where layers keep their places.
+        layers (`list[tuple[Reference, int]]`, *optional*): of each layer of the result, its first source and which layer of that it is; `None` where
+            layers keep their places.
         notes (`list[str]`): what is worth telling.
     """
 
     tensors: list[TensorPlan] = field(default_factory=list)
-    layers: list[int] | None = None
+    layers: list[tuple[Reference, int]] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -118,13 +121,14 @@ def make_plan(config: MergeConfig, sources: Mapping[Reference, TensorSource], me
     else:
         part = config.slices[0]
         group = _Group(config, part, sources, method)
+        plan.notes += group.notes
         counts = _layer_counts(group.sources)
-        for name in sorted({tensor for source in group.sources for tensor in source.layouts}):
+        for name in sorted(_names(group.sources)):
             found = LAYER.fullmatch(name)
             if found:
                 place = Place(_depth(int(found[2]), counts[found[1]]), counts[found[1]])
             else:
-                place = Place(_outside(name), max(counts.values(), default=0))
+                place = Place(0.0, max(counts.values(), default=0))
             group.add(plan, name, [name] * len(group.sources), place)
     plan.tensors.sort(key=lambda tensor: tensor.name)
     return plan
@@ -140,12 +144,20 @@ class _Group:
         models = list(part.sources)
         listed = next((source for source in models if source.model == reference), None)
         self.base: Source | None = None
+        self.notes: list[str] = []
         if reference is not None and method.takes_base:
             self.base = listed or Source(reference)
             models = [source for source in models if source.model != reference]
-        elif reference is not None and (listed or len(models) < method.least_models):
-            # Methods between two models go from the base to the other, wherever the file lists it.
-            models = [listed or Source(reference), *(source for source in models if source is not listed)]
+        elif reference is not None:
+            joined = method.name in JOINED and not any(source.layers for source in models)
+            if listed or joined or len(models) < method.least_models:
+                # Methods between two models go from the base to the other, wherever the file lists it.
+                models = [listed or Source(reference), *(source for source in models if source is not listed)]
+            else:
+                self.notes.append(
+                    f"base_model {reference} gives only its configuration and tokenizer: merge_method {method.name} takes no base, and it is none of "
+                    "the models that are merged"
+                )
         if method.needs_base and self.base is None:
             raise InputError(f"merge_method {method.name} needs base_model, the model that the others started from")
         self.config, self.part, self.method, self.models = config, part, method, models
@@ -199,6 +211,8 @@ class _Group:
                     _first((source.parameters, *general), own.name, own.kind, at, place.t)
                     for source, at in zip(self.models, names, strict=True)
                 ]
+                if own.required and None in found and any(v is not None for v in found):
+                    self._refuse_missing(own.name, name, self.models[found.index(None)].model)
                 value: Any = None if all(v is None for v in found) else found
             else:
                 value = _first(general, own.name, own.kind, name, place.t)
@@ -212,9 +226,18 @@ class _Group:
         except InputError as error:
             raise InputError(f"merge_method {self.method.name}, tensor '{name}': {error}") from error
 
+    def _refuse_missing(self, setting: str, tensor: str, model: Reference) -> NoReturn:
+        is_base = model == (self.part.base or self.config.base)
+        why = f"; base_model is one of the models that {self.method.name} merges" if is_base else ""
+        raise InputError(
+            f"merge_method {self.method.name}, tensor '{tensor}': {setting} has no default, and {model} has none{why}"
+        )
+
 
 def check_parameters(config: MergeConfig, method: MergeMethod) -> list[str]:
-    """Refuse settings that no method has; settings that only other methods have are left out, and the notes that come back say so."""
+    """Refuse settings that no method has; settings that only other methods have, and settings of all models among one model's own, are
+    left out, and the notes that come back say so.
+    """
     own = {s.name: s for s in method.Parameters.settings() if not s.from_engine}
     others = {s.name for m in METHODS.values() for s in m.Parameters.settings() if not s.from_engine}
     notes: dict[str, None] = {}
@@ -227,7 +250,10 @@ def check_parameters(config: MergeConfig, method: MergeMethod) -> list[str]:
             elif name not in own:
                 raise unknown_name(f"parameter of merge_method {method.name} in {where}", name, own)
             elif of_model and not own[name].per_model:
-                raise InputError(f"{where}: {name} is one for all models: give it under parameters at the top")
+                # mergekit passes over it too.
+                notes[
+                    f"{name} in {where} has no effect: it is one for all models, given under parameters at the top"
+                ] = None
             else:
                 check_setting(f"{where}.{name}", value, own[name].kind)
     return list(notes)
@@ -246,6 +272,7 @@ def _plan_slices(
 ) -> None:
     plan.layers = []
     groups = [_Group(config, part, sources, method) for part in config.slices]
+    plan.notes += dict.fromkeys(note for group in groups for note in group.notes)
     head = _stack(groups[0].sources[0])[0]
     every = [[_range(s, source) for s, source in zip(g.order, g.sources, strict=True)] for g in groups]
     n_layers = sum(len(ranges[0]) for ranges in every)
@@ -262,11 +289,14 @@ def _plan_slices(
             place = Place(_depth(j, length), n_layers)
             for tail in sorted(tails):
                 group.add(plan, f"{head}{len(plan.layers)}{tail}", [at + tail for at in heads], place)
-            plan.layers.append(ranges[0][j])
+            plan.layers.append((group.order[0].model, ranges[0][j]))
+    untied = _names(groups[0].sources)
     for group, before in ((groups[0], True), (groups[-1], False)):
-        rest = {n for s in group.sources for n in s.layouts if not LAYER.fullmatch(n)}
+        rest = {n for n in _names(group.sources) if not LAYER.fullmatch(n)}
+        # Where the first slice's models have an output layer of their own, the last's embedding is not the result's and stays its output layer.
+        rest |= {n for source in group.sources for n in source.tied} & untied
         for name in sorted(n for n in rest if bool(BEFORE.search(n)) == before):
-            group.add(plan, name, [name] * len(group.sources), Place(_outside(name), n_layers))
+            group.add(plan, name, [name] * len(group.sources), Place(0.0, n_layers))
 
 
 def _range(source: Source, tensors: TensorSource) -> range:
@@ -300,8 +330,11 @@ def _depth(index: int, count: int) -> float:
     return index / (count - 1) if count > 1 else 1.0
 
 
-def _outside(name: str) -> float:
-    return 0.0 if BEFORE.search(name) else 1.0
+def _names(sources: Sequence[TensorSource]) -> set[str]:
+    """The tensors that these models have together; one that all of them tie to the same tensor is none."""
+    names = {name for source in sources for name in source.layouts}
+    tied = {name for source in sources for name in source.tied}
+    return names | {name for name in tied if len({source.tied.get(name) for source in sources}) > 1}
 
 
 def _stored(source: TensorSource, name: str) -> str | None:

@@ -3,11 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from frontier.errors import InputError, unknown_name
 
 # Keys of a conditional setting.
 CONDITION = ("filter", "value")
 ANY = "*"
+
+
+def plain(setting: Any) -> Any:
+    """A setting with what came from NumPy or torch, and tuples, as numbers and lists of Python."""
+    if isinstance(setting, Mapping):
+        return {key: plain(value) for key, value in setting.items()}
+    if isinstance(setting, list | tuple):
+        return [plain(value) for value in setting]
+    return setting.tolist() if isinstance(setting, np.ndarray | np.generic | Tensor) else setting
 
 
 def check_setting(where: str, setting: Any, kind: type) -> None:
@@ -19,7 +31,7 @@ def check_setting(where: str, setting: Any, kind: type) -> None:
         kind (`type`): of the setting's values; a `tuple` is a list of numbers and has no gradient.
 
     Raises:
-        InputError: an empty list, a list of values and filters mixed, a filter without a value, an unknown key.
+        InputError: an empty list, a list of values and filters mixed, a filter that is no text or has no value, an unknown key.
     """
     if isinstance(setting, Mapping):
         setting = [setting]
@@ -38,6 +50,9 @@ def check_setting(where: str, setting: Any, kind: type) -> None:
         for key in item:
             if key not in CONDITION:
                 raise unknown_name(f"key of {where}", str(key), CONDITION)
+        fits = item.get("filter")
+        if fits is not None and not isinstance(fits, str):
+            raise InputError(f"{where}: filter must be a part of a tensor's name, or left out, found {fits!r}")
         if "value" not in item or isinstance(item["value"], Mapping):
             raise InputError(f"{where}: every filter needs a plain value, found {dict(item)}")
         check_setting(where, item["value"], kind)
@@ -56,7 +71,7 @@ def value_of(setting: Any, kind: type, tensor: str, t: float) -> Any:
         setting (`Any`): passed `check_setting`.
         kind (`type`): as there.
         tensor (`str`): the tensor's name in the model that the setting is of.
-        t (`float`): the layer's place in its slice, 0 to 1; 0 for the embedding, 1 for what follows the layers.
+        t (`float`): the layer's place in its slice, 0 to 1; 0 for what is outside the layers.
 
     Example:
         >>> value_of([0.0, 0.5, 1.0], float, "model.layers.1.mlp.up_proj.weight", 0.25)

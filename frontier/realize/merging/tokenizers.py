@@ -2,7 +2,9 @@
 
 import hashlib
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,18 @@ OLD_VOCABULARIES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"
 
 
 def check_tokenizers(folders: Mapping[str, Path], source: str | None) -> None:
-    """Refuse models that give one token two ids. Tokens that only some models know may stand behind the others'; folders without a tokenizer are taken on trust.
+    """Refuse models, any two of them, that give one token two ids or one id two tokens. Tokens that only some models know may stand behind the others'; folders
+    without a tokenizer are taken on trust.
 
     Args:
         folders (`Mapping[str, Path]`): of each model by name.
         source (`str`, *optional*): `union` is only the same as any of them where all tokens are equal.
 
     Raises:
-        InputError: names the two models and the token.
+        InputError: names the two models, the token and the id.
     """
     known = {name: found for name, folder in folders.items() if (found := _token_ids(folder)) is not None}
-    if not known:
-        return
-    first, *others = known
-    for other in others:
+    for first, other in combinations(known, 2):
         _check_equal(first, known[first], other, known[other], source == UNION)
 
 
@@ -47,11 +47,27 @@ def _check_equal(
                 f"the tokenizers of {first} and {other} differ: token {token!r} is {number} in one and {other_ids[token]} in the other, so that "
                 "rows of their embeddings cannot be averaged"
             )
+    tokens, other_tokens = _by_id(ids), _by_id(other_ids)
+    for number in tokens.keys() & other_tokens.keys():
+        if tokens[number].isdisjoint(other_tokens[number]):
+            token, other_token = min(tokens[number]), min(other_tokens[number])
+            raise InputError(
+                f"the tokenizers of {first} and {other} differ: id {number} is {token!r} in one and {other_token!r} in the other, so that rows of their "
+                "embeddings cannot be averaged"
+            )
     if all_of_them and ids.keys() != other_ids.keys():
         token = min(ids.keys() ^ other_ids.keys())
         raise InputError(
             f"tokenizer_source: union is not supported for tokenizers that differ: token {token!r} is only in one of {first} and {other}"
         )
+
+
+def _by_id(ids: Mapping[str, Any]) -> dict[Any, set[str]]:
+    """All tokens of each id: an added token may stand on one of the vocabulary."""
+    made: dict[Any, set[str]] = defaultdict(set)
+    for token, number in ids.items():
+        made[number].add(token)
+    return made
 
 
 def _token_ids(folder: Path) -> dict[str, Any] | None:

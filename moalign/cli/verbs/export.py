@@ -51,7 +51,10 @@ class ExportOptions:
         ),
     )
     max_shard_size: str = field(default="5GB", metadata=about("Of one file of merged weights: 5GB, 500MB."))
-    base: str | None = field(default=None, metadata=about("Where the base model lies now, if it moved."))
+    base: str | None = field(
+        default=None,
+        metadata=about("Where the base model lies now, if it moved: a folder, or a hub id with @REVISION."),
+    )
     adapters: dict[str, str] | None = field(
         default=None,
         metadata=about("Instead of a bundle: helpful=FOLDER,brief=FOLDER, plain LoRA folders over --base."),
@@ -81,8 +84,10 @@ def run(arguments: Sequence[str]) -> int:
     shard = parse_size(options.max_shard_size)
     objectives = tuple(options.adapters) if options.adapters else _objectives(str(options.bundle))
     preferences = _preferences(options, objectives)
+    from moalign.exporting.place import check_outside_bundles
+
     out = check_unused(options.output_dir, options.overwrite_output_dir, names=(*RESULTS, "grid.json"))
-    _check_place(out)
+    check_outside_bundles(out)
     hide_loading_bars()
     from moalign.exporting.source import ExportSource
 
@@ -181,15 +186,6 @@ def _preferences(options: ExportOptions, objectives: Sequence[str]) -> "list[Pre
     return [Preference.coerce(str(options.preference), objectives)]
 
 
-def _check_place(out: Path) -> None:
-    from moalign.bundle import is_bundle
-
-    if is_bundle(out) or any(is_bundle(parent) for parent in Path(out).absolute().parents):
-        raise InputError(
-            f"output_dir {out} lies in a bundle: an export would be taken for a part of it; name another folder"
-        )
-
-
 def _expected(options: ExportOptions, source: "ExportSource") -> "ExpectedRewards | None":
     """What the measured front says, where there is one that was measured on these adapters."""
     file = (
@@ -217,13 +213,16 @@ def _measure(options: ExportOptions, source: "ExportSource", preference: "Prefer
     from moalign.cli.sources import distinct_prompts
     from moalign.data import read_prompts
     from moalign.exporting.live import logit_measure
+    from moalign.exporting.source import split_revision
     from moalign.policy import SteerablePolicy
 
     prompts = distinct_prompts(read_prompts(options.prompts).dataset["prompt"], options.n_prompts)
+    base, revision = (None, None) if options.base is None else split_revision(options.base)
+    named: dict[str, Any] = {} if revision is None else {"revision": revision}
     if options.adapters:
-        policy = SteerablePolicy.from_pretrained(str(options.base), adapters=options.adapters)
+        policy = SteerablePolicy.from_pretrained(str(base), adapters=options.adapters, **named)
     else:
-        policy = SteerablePolicy.from_pretrained(str(options.bundle), base=options.base)
+        policy = SteerablePolicy.from_pretrained(str(options.bundle), base=base, **named)
     return logit_measure(policy, source.weights(preference), prompts)
 
 

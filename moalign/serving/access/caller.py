@@ -27,6 +27,13 @@ class Forbidden(Exception):
         self.code = code
 
 
+def _is_finite(bound: object) -> bool:
+    try:
+        return isinstance(bound, int | float) and not isinstance(bound, bool) and math.isfinite(bound)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
 @dataclass(frozen=True)
 class Range:
     """Which values an objective may have in a preference.
@@ -45,9 +52,7 @@ class Range:
     def __post_init__(self) -> None:
         for name in ("min", "max"):
             bound = getattr(self, name)
-            if bound is not None and (
-                isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound)
-            ):
+            if bound is not None and not _is_finite(bound):
                 raise InputError(f"{name} must be a finite number, found {bound!r}")
         if self.min is None and self.max is None:
             raise InputError("a range needs min, max or both")

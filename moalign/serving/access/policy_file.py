@@ -17,6 +17,8 @@ from moalign.serving.access.keys import ALGORITHM, hash_key, make_key, make_salt
 HASH = re.compile(rf"{ALGORITHM}:[0-9a-f]{{64}}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 COUNTS = ("requests_per_minute", "concurrency", "max_tokens", "tokens_per_minute", "tokens_per_day")
+# Beyond it, floats leave out whole numbers.
+MOST = 10**15
 FIELDS = ("name", "hash", "preference", "paths", *COUNTS)
 HEAD = """\
 # Who may use the server: `moalign serve BUNDLE --policy THIS_FILE`. Keys are added by `moalign serve keys add`; only their hashes stand here.
@@ -159,8 +161,8 @@ def _caller(entry: Any) -> tuple[str, Caller]:
         raise InputError(f"hash must be '{ALGORITHM}:' and 64 hexadecimal digits; `moalign serve keys add` makes it")
     for field in COUNTS:
         count = entry.get(field)
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise InputError(f"{field} must be a whole number of at least 1, found {count!r}")
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST):
+            raise InputError(f"{field} must be a whole number of at least 1 and at most {MOST}, found {count!r}")
     counts = {field: entry.get(field) for field in COUNTS}
     return digest, Caller(name, _ranges(entry.get("preference")), _paths(entry.get("paths")), **counts)
 

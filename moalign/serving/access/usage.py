@@ -87,11 +87,11 @@ class Usage:
             wait = bucket.wait(tokens, limit, now)
             if wait > 0:
                 raise TooMany(f"{what}, more than this key has left of {limit} ({name})", "tokens_exceeded", wait)
-        for _, limit, bucket in taken:
-            bucket.take(tokens, limit, now)
+        reserved = [(bucket.reserve(tokens, limit, now), limit, bucket) for _, limit, bucket in taken]
 
         def settle(needed: int) -> None:
-            for _, _, bucket in taken:
-                bucket.give_back(tokens - needed)
+            then = self._clock()
+            for one, limit, bucket in reserved:
+                bucket.settle(one, needed, limit, then)
 
         return settle

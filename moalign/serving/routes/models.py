@@ -22,6 +22,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
             "default_preference": service.effective(engine.policy.default_preference),
             "preference_gate": service.gate is not None,  # if so, requests without a preference get its choice
             "max_model_len": engine.context_length,
+            "chat_template": engine.policy.tokenizer.chat_template
+            is not None,  # without one, there are only completions
         }
 
     @app.get("/v1/models", response_model=ModelList)

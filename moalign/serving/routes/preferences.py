@@ -10,6 +10,7 @@ from frontier.errors import InputError
 from moalign.preference import Preference
 from moalign.serving.bodies import PickBody
 from moalign.serving.choose import choose
+from moalign.serving.errors import ApiError
 from moalign.serving.pick import LEVEL
 from moalign.serving.request import FieldError
 from moalign.serving.schemas import ChooseBody
@@ -30,7 +31,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/preferences/choose", responses={409: NOBODY})
     async def preferences(body: ChooseBody) -> dict[str, Any]:
         service.check_model(body.model)
-        return await to_thread.run_sync(choose, service.front, body, limiter=choosing)
+        menu = service.menu()
+        # A point that no request can ask for is no answer to "which do you like better?".
+        return await to_thread.run_sync(choose, menu.offered(), body, menu.numbers, limiter=choosing)
 
     @app.post("/v1/preferences/pick")
     async def pick(body: PickBody) -> dict[str, Any]:
@@ -57,6 +60,10 @@ def pick_document(service: Service, body: PickBody) -> dict[str, Any]:
             found = menu.expected(Preference.coerce(body.preference, menu.objectives))
         else:
             found = menu.pick(body.wish, body.confidence)
+    except ApiError as error:
+        if error.code == "infeasible":
+            raise ApiError(error.status, error.message, "subject_to", error.code) from error
+        raise
     except InputError as error:
         raise FieldError(field, str(error)) from error
     return {

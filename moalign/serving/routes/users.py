@@ -7,10 +7,13 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 
 from frontier.errors import InputError
+from moalign.preference import Preference
+from moalign.serving.access import Caller
 from moalign.serving.bodies import FeedbackBody
 from moalign.serving.errors import ApiError
 from moalign.serving.request import FieldError
 from moalign.serving.service import Service
+from moalign.serving.users.allowed import known_preference
 from moalign.serving.users.book import UserBook, document
 from moalign.serving.users.database import UsersUnavailable
 from moalign.serving.users.feedback import FeedbackReader
@@ -31,12 +34,14 @@ def add_routes(app: FastAPI, service: Service) -> None:
         try:
             return await to_thread.run_sync(function, *arguments, limiter=working)
         except UsersUnavailable as error:
-            raise ApiError(503, str(error), None, "users_unavailable", RETRY_AFTER_SECONDS) from error
+            # What the driver says, names of files and hosts included, is in the log.
+            message = "the users' database cannot be used now; answers are made without it"
+            raise ApiError(503, message, None, "users_unavailable", RETRY_AFTER_SECONDS) from error
 
     @app.post("/v1/feedback")
     async def feedback(body: FeedbackBody, request: Request) -> dict[str, Any]:
         service.check_model(body.model)
-        return await ask(learn, service, body, caller_name(request))
+        return await ask(learn, service, body, request.state.caller)
 
     @app.get("/v1/users/{user:path}")
     async def export(user: str, request: Request) -> dict[str, Any]:
@@ -53,13 +58,13 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return {"object": "user.deleted", "user": user, "deleted": True, "judgements": count}
 
 
-def learn(service: Service, body: FeedbackBody, caller: str) -> dict[str, Any]:
+def learn(service: Service, body: FeedbackBody, caller: Caller) -> dict[str, Any]:
     """Keep what a user said; the user's new weights. May score texts, so call it in a thread.
 
     Args:
         service (`Service`): with the policy, its front, its reward heads and its users.
         body (`FeedbackBody`): what was said.
-        caller (`str`): whose user it is.
+        caller (`Caller`): whose user it is, and what that key allows.
 
     Raises:
         ApiError: there are no users, reward heads or front where they are needed, or the feedback tells nothing.
@@ -68,9 +73,19 @@ def learn(service: Service, body: FeedbackBody, caller: str) -> dict[str, Any]:
     """
     book = _book(service)
     _name(body.user)
-    current = book.preference(caller, body.user) or service.running_engine().policy.default_preference
-    judgement = FeedbackReader(service.menu(), service.heads, book.keep_texts).read(body, current)
-    return document(body.user, book.record(caller, body.user, judgement), book.kind)
+    judgement = FeedbackReader(service.menu(), service.heads, book.keep_texts).read(body, _usual(service, body, caller))
+    return document(body.user, book.record(caller.name, body.user, judgement), book.kind)
+
+
+def _usual(service: Service, body: FeedbackBody, caller: Caller) -> Preference:
+    """What a rated answer was made with unless the request says so: as completions choose it for this user."""
+    default = service.running_engine().policy.default_preference
+    if body.kind != "rating" or body.preference is not None:
+        return default  # nobody reads it
+    known = known_preference(_book(service), caller, body.user)
+    if known is None and service.gate is not None:
+        raise FieldError("preference", "is needed beside rating: a gate chose it, and the answer carried it")
+    return default if known is None else known
 
 
 def caller_name(request: Request) -> str:

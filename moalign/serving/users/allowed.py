@@ -14,9 +14,10 @@ STEPS = 200
 
 
 def known_preference(users: UserBook, caller: Caller, user: str) -> Preference | None:
-    """What to steer by for a user; `None` before any feedback.
+    """What to steer by for a user; `None` before any feedback, and where the key's ranges leave nothing like it.
 
-    Nobody asked for exactly these weights, so where the key's ranges forbid them the nearest allowed ones are taken.
+    Nobody asked for exactly these weights, so where the key's ranges forbid them the nearest allowed ones are taken. A direction that they forbid, which has no nearest one on the same
+    scale, is `None`: the answer is then made as for a user who is not known, at the gate's choice or the default, and says so in `preference_source`.
 
     Args:
         users (`UserBook`): what is known.
@@ -30,10 +31,13 @@ def known_preference(users: UserBook, caller: Caller, user: str) -> Preference |
         found = users.preference(caller.name, user)
     except InputError as error:
         raise FieldError("user", str(error)) from error
-    if found is None or caller.allows(found) or found.kind != "weights":
+    if found is None or caller.allows(found):
         return found
+    if found.kind != "weights":
+        return None
     values = {name: found.values.get(name, 0.0) for name in users.learner.objectives}
-    return Preference(nearest_allowed(values, caller.preference))
+    nearest = Preference(nearest_allowed(values, caller.preference))
+    return nearest if caller.allows(nearest) else None
 
 
 def nearest_allowed(weights: Mapping[str, float], ranges: Mapping[str, Range]) -> dict[str, float]:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 IN_MEMORY = "sqlite://"
 # A writer waits this long for another one.
 LOCK_SECONDS = 5
+# And this long for readers who are in the way of wiping: it is tried again later.
+WIPE_SECONDS = 0.1
 SALT_BYTES = 32
 
 
@@ -49,6 +51,9 @@ class Database:
         # One connection in memory is all threads': one transaction at a time.
         self._alone = threading.RLock() if where.database in (None, "", ":memory:") else None
         self._engine = _engine(where, self._alone is not None)
+        self._wiping = threading.Lock()
+        # Whether SQLite's log may still hold what was deleted; a process that was killed may have left some.
+        self._unwiped = True
         try:
             self.salt = self._prepare()
         except SQLAlchemyError as error:
@@ -78,21 +83,36 @@ class Database:
         """
         with self._transaction(write=True) as connection:
             yield connection
+        if self._unwiped:
+            with self._wiping:
+                self._checkpoint()
 
     def wipe(self) -> None:
-        """Overwrite what was deleted in SQLite's log too, which otherwise keeps it for a while."""
-        if self.dialect != "sqlite" or self._alone is not None:
-            return
-        with (
-            contextlib.suppress(SQLAlchemyError),
-            self._engine.connect() as connection,
-        ):  # readers may be in the way; the next one does it
-            connection.exec_driver_sql("COMMIT")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Overwrite what was deleted in SQLite's log too, which otherwise keeps it for a while; where readers are in the way, after the next writes and at the latest when it is closed."""
+        with self._wiping:
+            self._unwiped = True
+            self._checkpoint()
 
     def close(self) -> None:
         """Let go of the connections; what is in memory is gone."""
+        with self._wiping:
+            self._checkpoint()
         self._engine.dispose()
+
+    def _checkpoint(self) -> None:
+        """Empty SQLite's log, unless readers are in the way."""
+        if self.dialect != "sqlite" or self._alone is not None:
+            self._unwiped = False
+        if not self._unwiped:
+            return
+        with contextlib.suppress(SQLAlchemyError), self._engine.connect() as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={round(1000 * WIPE_SECONDS)}")
+            try:
+                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+                self._unwiped = bool(busy)
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={round(1000 * LOCK_SECONDS)}")
 
     @contextlib.contextmanager
     def _transaction(self, write: bool) -> Iterator[Connection]:
@@ -123,7 +143,10 @@ class Database:
             raise InputError(
                 f"users: the database {self.shown} has schema version {found.get('schema_version')}, this moalign reads {SCHEMA_VERSION}"
             )
-        return bytes.fromhex(found["salt"])
+        try:
+            return bytes.fromhex(found["salt"])
+        except (KeyError, ValueError) as error:
+            raise InputError(f"users: the database {self.shown} has lost its salt, so no user can be found") from error
 
     def _create(self) -> None:
         with self._engine.connect().execution_options(moalign_write=True) as connection, connection.begin():
@@ -136,6 +159,8 @@ class Database:
 
 
 def _parsed(url: str) -> URL:
+    if not url.strip():
+        raise InputError("users: the name of the database is empty; sqlite:// is one in memory")
     if "://" not in url:
         return URL.create("sqlite", database=url)
     try:

@@ -69,7 +69,7 @@ class FeedbackReader:
         assert body.completion is not None
         [scores] = self._scores(body, [as_text(body.completion)])
         at = current if body.preference is None else self._preference("preference", body.preference)
-        if self._menu.front is not None:
+        if self._menu.numbers:
             usual = self._raw(self._menu.nearest(at))
         elif self._heads is not None and self._heads.normalizer is not None:
             usual = list(self._heads.normalizer.location)  # what the reference policy gets

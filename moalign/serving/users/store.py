@@ -5,6 +5,7 @@ import hmac
 import json
 import secrets
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from moalign.serving.users.tables import FEEDBACK, USERS
 
 # The latest judgements of a user that are kept; older ones make room.
 MOST_FEEDBACK = 300
+# Of characters that no name has: controls, halves of characters, what is none, ends of lines. Joiners of scripts and emoji are in none of them.
+REFUSED = {"Cc", "Cs", "Cn", "Zl", "Zp"}
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,8 @@ class UserStore:
 
     def _hashed(self, caller: str, user: str) -> str:
         check_name(user)
-        # Lengths first: ("ab", "c") and ("a", "bc") are two users.
-        said = json.dumps([caller, user]).encode()
+        # As a list: ("ab", "c") and ("a", "bc") are two users. In one form: keyboards write an accent alone or with its letter.
+        said = json.dumps([caller, unicodedata.normalize("NFC", user)]).encode()
         return hmac.new(self._key, said, hashlib.sha256).hexdigest()
 
     def _ensure(self, connection: Connection, key: str, now: int) -> None:
@@ -185,12 +188,14 @@ def check_name(user: str) -> str:
     """A user's name, if it is one.
 
     Raises:
-        InputError: it is empty, longer than 256 characters, or holds control characters.
+        InputError: it is empty, longer than 256 characters, holds control characters or ends of lines, or is `.` or `..`, which addresses swallow.
     """
     if not user or len(user) > LONGEST_NAME:
         raise InputError(f"a user's name must have 1 to {LONGEST_NAME} characters, found {len(user)}")
-    if not user.isprintable():
-        raise InputError("a user's name must hold printable characters only")
+    if any(unicodedata.category(character) in REFUSED for character in user):
+        raise InputError("a user's name must hold no control characters, ends of lines or characters that are none")
+    if user in (".", ".."):
+        raise InputError(f"a user's name must not be {user!r}: as a part of an address it would be lost")
     return user
 
 

@@ -1,5 +1,6 @@
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
 from frontier.realize.export import _untie, export_lora, export_merged
 
@@ -143,3 +145,28 @@ def test_a_nested_configuration_is_untied_as_well(tmp_path):
         "text_config": {"tie_word_embeddings": False},
         "vision_config": {"width": 3},
     }
+
+
+def test_values_that_do_not_fit_the_dtype_are_refused(tiny_base, plain_adapters, tmp_path):
+    base = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float16)
+    model = PeftModel.from_pretrained(base, plain_adapters["helpful"], adapter_name="it")
+    for name, parameter in model.named_parameters():
+        if ".lora_B." in name:
+            parameter.data.fill_(1e4)
+    message = (
+        r"tensor '.*_proj.weight': the merged values are not finite in float16 .*: give smaller weights, or a base"
+    )
+    with pytest.raises(InputError, match=message):
+        export_merged(AdapterMixture(model, ["it"]), [1e4], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("export", [export_lora, export_merged], ids=["lora", "merged"])
+def test_the_base_is_not_replaced(tiny_base, plain_adapters, tmp_path, export):
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base), plain_adapters["helpful"], adapter_name="it"
+    )
+    with pytest.raises(InputError, match="is the folder of the base model: write to another"):
+        export(AdapterMixture(model, ["it"]), [1.0], base)
+    assert (base / "model.safetensors").is_file()

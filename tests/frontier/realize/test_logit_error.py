@@ -1,10 +1,11 @@
 import pytest
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
 
 from frontier.errors import InputError
 from frontier.realize.adapters import AdapterMixture
+from frontier.realize.export import mixture_as_lora
 from frontier.realize.logit_error import measure_logit_error
 
 WEIGHTS = [0.5, -1.0]
@@ -58,3 +59,23 @@ def test_hooks_go_when_the_model_fails(mixture):
 def test_refuses_nothing_to_measure_on(mixture, prompts):
     with pytest.raises(InputError, match="at least one prompt"):
         measure_logit_error(mixture, WEIGHTS, {}, prompts)
+
+
+def test_embeddings_that_are_scaled_scale_their_change():
+    """Gemma multiplies what its embedding gives by the root of its width."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    options = LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"], init_lora_weights=False)
+    model = get_peft_model(Gemma3ForCausalLM(config), options, adapter_name="it")
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    mixture = AdapterMixture(model.eval(), ["it"])
+    exact = mixture_as_lora(mixture, [0.5]).all_factors
+    assert "model.embed_tokens" in exact
+    error = measure_logit_error(mixture, [0.5], exact, PROMPTS)
+    assert error.share_of_change < 1e-4
+    assert measure_logit_error(mixture, [0.5], {}, PROMPTS).kl_max > 1e-3

@@ -167,3 +167,31 @@ def test_refuses_another_base(make, base):
     part = {name: base[name] for name in base if "layers.1" not in name}
     with pytest.raises(InputError, match=r"the base has no tensor 'model\.layers\.1\.self_attn\.q_proj\.weight'"):
         sum_as_lora([folder], [1.0], part)
+
+
+def test_a_copy_of_the_vocabulary_that_nothing_trained_is_left_out(tiny_base, base, tmp_path):
+    """PEFT saves one beside the adapter where the vocabulary was resized, or where it is told to."""
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_base),
+        LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False),
+    )
+    model.save_pretrained(tmp_path / "it", save_embedding_layers=True)
+    folder = LoraFolder.read(tmp_path / "it")
+    assert "model.embed_tokens.weight" in folder.whole
+    total = sum_as_lora([folder], [0.5], base)
+    assert (total.whole, len(total.factors)) == ({}, 2)
+    folder.whole["model.embed_tokens.weight"][3] += 1
+    with pytest.raises(
+        InputError, match=r"a copy of 'model\.embed_tokens\.weight' that is not the base's.*kind merged"
+    ):
+        sum_as_lora([folder], [0.5], base)
+    folder.whole["model.embed_tokens.weight"] = torch.zeros(3, 32)
+    with pytest.raises(InputError, match="was trained or resized"):
+        sum_as_lora([folder], [0.5], base)
+
+
+def test_one_folder_read_twice(make, base):
+    once = make(r=2, target_modules=["q_proj"])
+    total = sum_as_lora([once, LoraFolder.read(once.path)], [0.5, 0.25], base)
+    for name, (up, down) in sum_as_lora([once], [0.75], base).factors.items():
+        assert_close(total.factors[name][0] @ total.factors[name][1], up @ down)

@@ -279,7 +279,7 @@ class TestRefuses:
     def test_values_that_do_not_fit_the_dtype(self, tmp_path):
         base = save_llama(tmp_path / "base", dtype=torch.float16)
         adapter = save_adapter(base, tmp_path / "adapter", **KINDS["plain"])
-        message = r"tensor 'model.*_proj\.weight': the merged values are not finite in float16 \(largest magnitude"
+        message = r"tensor 'model.*_proj\.weight': the merged values are not finite in float16 \(largest magnitude .*\): give smaller weights, or a base in a wider dtype"
         self.refused(tmp_path, message, base, [adapter], [1e7])
 
     def test_weights_that_are_none(self, bases, adapter, tmp_path):
@@ -287,9 +287,16 @@ class TestRefuses:
         self.refused(tmp_path, "1 adapters need as many weights, found 2", bases[False], [adapter], [1.0, 2.0])
         self.refused(tmp_path, "max_shard_size must be positive", bases[False], [adapter], max_shard_size=0)
 
-    def test_the_folder_of_the_base(self, base, adapter):
-        with pytest.raises(InputError, match="is the folder of the base model"):
-            export(base, [adapter], [1.0], base)
+    def test_the_folder_of_the_base_or_of_an_adapter(self, base, adapter):
+        for out, said in ((base, "the base model"), (adapter, "an adapter")):
+            with pytest.raises(InputError, match=f"is the folder of {said}"):
+                export(base, [adapter], [1.0], out)
+
+    def test_adapters_of_two_bases(self, bases, adapter, tmp_path):
+        other = save_adapter(bases[True], tmp_path / "other", **KINDS["plain"])
+        message = "adapters of different bases cannot be mixed"
+        self.refused(tmp_path, message, bases[False], [adapter, other], [0.5, 0.5])
+        export(bases[False], [adapter, other], [0.5, 0.5], tmp_path / "one model", same_base=False)
 
     def test_a_full_disk(self, bases, adapter, tmp_path, monkeypatch):
         def full(descriptor, data, place):

@@ -1,9 +1,15 @@
+import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
-from frontier.realize.replace_export import replace_export
+from frontier.errors import InputError
+from frontier.realize.replace_export import check_out, replace_export
 
 
 def fill(folder, *names):
@@ -63,3 +69,103 @@ def test_a_rename_that_fails_gives_the_old_one_back(tmp_path, monkeypatch):
         fill(folder, "adapter_config.json")
     assert [path.name for path in out.iterdir()] == ["config.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_cannot_be_renamed_stays_and_nothing_lies_beside_it(tmp_path, monkeypatch):
+    """Some mounts show only when they are renamed."""
+    out = tmp_path / "out"
+    fill(out, "config.json")
+
+    def busy(source, target):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "replace", busy)
+    message = r"out is in use by the system.*: name a folder inside it"
+    with pytest.raises(InputError, match=message), replace_export(out) as folder:
+        fill(folder, "adapter_config.json")
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_no_file_stays_too(tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    fill(elsewhere, "big.bin")
+    fill(out, "adapter_config.json", "logs/old.txt")
+    (out / "empty" / "inner").mkdir(parents=True)
+    (out / "data").symlink_to(elsewhere)
+    (out / "broken").symlink_to("nowhere")
+    (out / "config.json").symlink_to(elsewhere / "big.bin")
+    with replace_export(out) as folder:
+        fill(folder, "README.md", "logs/new.txt")
+    assert {path.name for path in out.iterdir()} == {"README.md", "logs", "empty", "data", "broken"}
+    assert (out / "empty" / "inner").is_dir()
+    assert (os.readlink(out / "data"), os.readlink(out / "broken")) == (str(elsewhere), "nowhere")
+    assert {path.name for path in (out / "logs").iterdir()} == {"old.txt", "new.txt"}
+    assert (elsewhere / "big.bin").read_text() == "big.bin"
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "elsewhere"}
+
+
+def test_a_link_stays_one(tmp_path):
+    fill(tmp_path / "disk" / "real", "config.json", "notes.md")
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "real")
+    with replace_export(tmp_path / "out") as folder:
+        fill(folder, "adapter_config.json")
+    assert (tmp_path / "out").is_symlink()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter_config.json", "notes.md"}
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["real"]
+
+
+def test_places_that_cannot_be_replaced_are_refused_before_any_work(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    fill(out, "config.json")
+    monkeypatch.chdir(out)
+    for place in (".", out):
+        with pytest.raises(InputError, match=r"is the present folder.*: name a folder inside it"):
+            replace_export(place).__enter__()
+    assert check_out("inside") == out.resolve() / "inside"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == out.resolve())
+    with pytest.raises(InputError, match=r"is a mounted folder.*: name a folder inside it"):
+        check_out(out)
+    with pytest.raises(InputError, match=r"config.json is a file, expected a folder"):
+        check_out(out / "config.json")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match="new: no right to write in"):
+        check_out(tmp_path / "a" / "new")
+
+
+def test_what_an_export_is_made_of_is_not_replaced(tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    fill(base, "config.json")
+    fill(adapter, "adapter_config.json")
+    (tmp_path / "link").symlink_to(base)
+    for place in (base, tmp_path / "link", base / ".." / "base"):
+        with pytest.raises(InputError, match="is the folder of the base model: write to another"):
+            check_out(place, base, [adapter])
+    with pytest.raises(InputError, match="is the folder of the base model"):
+        check_out(base, tmp_path / "link")
+    with pytest.raises(InputError, match="is the folder of an adapter: write to another"):
+        check_out(adapter, base, [base, adapter])
+    assert check_out(tmp_path / "out", "some/hub-id", [adapter]) == tmp_path.resolve() / "out"
+    assert check_out(tmp_path, base, [adapter])  # they stay where they are
+    (tmp_path / "grid.json").write_text(json.dumps({"adapters": [{"folder": "adapter"}]}))
+    with pytest.raises(InputError, match="in a grid that would be replaced"):
+        check_out(tmp_path, base, [adapter])
+
+
+def test_terminated_in_the_middle_nothing_lies_beside(tmp_path):
+    code = f"""
+        import time
+        from frontier.realize.replace_export import replace_export
+
+        with replace_export("{tmp_path}/out") as folder:
+            (folder / "adapter_model.safetensors").write_text("half")
+            print("started", flush=True)
+            time.sleep(60)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []

@@ -46,3 +46,13 @@ def test_an_error_that_is_not_known_is_null():
     found = ExpectedRewards(front)(Preference.parse("helpful=1"))
     assert found.interval("helpful") is None
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["interval_95"] == {"helpful": None}
+
+
+def test_a_point_measured_twice_is_measured(front):
+    again = FrontPoint((2.7, 2.3), (0.1, 0.2), 32, {"weights": {"helpful": 0.5, "brief": 0.5}})
+    expected = ExpectedRewards(ParetoFront(front.objectives, (*front.points, again)))
+    found = expected(Preference.parse("helpful=0.5,brief=0.5"))
+    assert (found.how, found.n_prompts) == ("measured", 32)
+    assert found.rewards == pytest.approx({"helpful": 2.6, "brief": 2.4})
+    assert found.reason == "The mean of points 1, 3, measured at these weights."
+    assert expected(Preference.parse("helpful=0.6,brief=0.4")).how == "interpolated"

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import shutil
 
 import pytest
@@ -6,7 +8,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from frontier.errors import InputError
 from moalign.bundle import BaseModel, Manifest, weights_digest
-from moalign.exporting.source import ExportSource, check_digest
+from moalign.exporting import export_grid, export_point
+from moalign.exporting.source import ExportSource, check_digest, split_revision
 from moalign.preference import Preference
 
 
@@ -64,3 +67,54 @@ def test_the_digest_of_old_files_is_that_of_the_model(tmp_path):
     other = Manifest(("a",), BaseModel("x", weights_digest(model.state_dict().items())))
     with pytest.raises(InputError, match="is not the base model"):
         check_digest(Checkpoint(tmp_path / "base"), other, tmp_path)
+
+
+@pytest.fixture
+def hub(bundle, monkeypatch):
+    """A hub that has the bundle's base at one revision; its list says what was asked for."""
+    asked = []
+
+    def find(name):
+        asked.append(name)
+        return bundle.parent / "base"
+
+    monkeypatch.setattr("moalign.exporting.source.find_folder", find)
+    return asked
+
+
+def test_a_revision_is_no_part_of_a_name(bundle, plain_adapters, hub, tmp_path):
+    one, two = (
+        ExportSource.from_bundle(bundle, "org/base@v2"),
+        ExportSource.from_adapters("org/base@v2", plain_adapters),
+    )
+    assert hub == ["org/base@v2"] * 2
+    for source in (one, two):
+        assert (source.base_name, source.manifest.base.revision) == ("org/base", "v2")
+    export_point(one, Preference.parse("helpful=1.0"), tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (written["base_model_name_or_path"], written["revision"]) == ("org/base", "v2")
+    export_grid(one, [Preference.parse("helpful=1.0")], tmp_path / "grid")
+    written = json.loads((tmp_path / "grid" / "grid.json").read_text())
+    assert (written["base"], written["base_revision"]) == ("org/base", "v2")
+    assert ExportSource.from_bundle(bundle, "org/base").manifest.base.revision is None
+
+
+def test_a_folder_may_have_the_sign_in_its_name(tmp_path):
+    (tmp_path / "a@b").mkdir()
+    assert split_revision(tmp_path / "a@b") == (str(tmp_path / "a@b"), None)
+
+
+@pytest.mark.parametrize("kind", ["lora", "merged"])
+def test_no_form_mixes_adapters_of_two_bases(tiny_base, plain_adapters, bundle, tmp_path, kind):
+    """Those of a bundle are of one: it has the digest of their base."""
+    other = shutil.copytree(plain_adapters["brief"], tmp_path / "brief")
+    config = (other / "adapter_config.json").read_text()
+    (other / "adapter_config.json").write_text(config.replace(str(tiny_base), "some/other"))
+    source = ExportSource.from_adapters(tiny_base, {"helpful": plain_adapters["helpful"], "brief": other})
+    message = r"adapters of different bases.*some/other.*write one name into base_model_name_or_path"
+    with pytest.raises(InputError, match=message):
+        export_point(source, Preference.parse("helpful=0.5,brief=0.5"), tmp_path / "out", kind, progress=False)
+    assert not (tmp_path / "out").exists()
+    one = dataclasses.replace(source, same_base=False)
+    export_point(one, Preference.parse("helpful=0.5,brief=0.5"), tmp_path / "out", kind, progress=False)
+    assert (tmp_path / "out").exists()

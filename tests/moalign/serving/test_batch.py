@@ -1,3 +1,4 @@
+import dataclasses
 import random
 
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 
 from moalign.serving.batch import RunningBatch
 from moalign.serving.compiled import CompiledModel
+from moalign.serving.prefix import PrefixKeys
 from moalign.serving.request import Gathered, GenerationFailed, GenerationRequest, Ticket
 from moalign.serving.row import Row
+from moalign.serving.text import TextStream
 
 # (prompt length, weights, max_tokens, temperature, seed, step at which it joins)
 CASES = st.tuples(
@@ -238,3 +241,141 @@ def test_decoding_rounds_its_reads_up_where_it_is_compiled(policy):
         batch.step()
     assert [x.answer for x in listeners] == expected
     assert set(lengths) == {batch.cache.capacity}
+
+
+# ---- one row's misfortune is nobody else's
+
+
+def finish(batch):
+    while batch.rows:
+        batch.step()
+
+
+@pytest.fixture
+def spoil(policy):
+    """Makes the model compute NaN for prompts with the token 20, until it is called."""
+    embedding = policy.model.get_input_embeddings()
+
+    def hook(_, inputs, output):
+        return output.masked_fill((inputs[0] == 20).unsqueeze(-1), torch.nan)
+
+    handle = embedding.register_forward_hook(hook)
+    yield handle.remove
+    handle.remove()
+
+
+def of_tokens(tokens, max_tokens=5, **more):
+    return GenerationRequest(tokens, torch.tensor([0.7, 0.3]), max_tokens, 0.0, **more)
+
+
+def test_prompts_that_came_to_nan_are_not_remembered(policy, spoil):
+    prompt = [6] * 20 + [20] + [7] * 12
+    batch = RunningBatch(policy, prefix_tokens=256)
+    bad, good = Listener(policy, of_tokens(prompt)), Listener(policy, of_tokens([9] * 33))
+    batch.join([bad.row, good.row])
+    finish(batch)
+    assert bad.failures
+    assert batch.prefixes.tokens == 32  # of the good one
+    spoil()
+    again = Listener(policy, of_tokens(prompt))
+    batch.join([again.row])
+    finish(batch)
+    assert again.answer == run_alone(policy, of_tokens(prompt))
+
+
+def test_nan_leaves_with_all_answers_of_a_submission(policy, spoil):
+    """The first one that fails closes the ticket of the others; what they hold must go as well."""
+    request = of_tokens([6] * 20 + [20] + [7] * 12, n=3)
+    events = []
+    ticket = Ticket(events.append, 3)
+    rows = [Row(request, ticket, policy.tokenizer, policy.eos_token_ids, 0, i) for i in range(3)]
+    batch = RunningBatch(policy)
+    batch.join(rows)
+    finish(batch)
+    assert len(events) == 1
+    assert not any(buffer.isnan().any() for buffer in batch.cache.buffers)
+
+
+@pytest.mark.parametrize("end", ["cancel", "expire"])
+def test_nan_leaves_with_a_prompt_that_is_given_up_halfway(policy, spoil, end):
+    batch = RunningBatch(policy, max_prefill_tokens=8)
+    listener = Listener(policy, of_tokens([20] * 30))
+    batch.join([listener.row])
+    batch.prefill()
+    assert any(buffer.isnan().any() for buffer in batch.cache.buffers)
+    listener.ticket.cancel() if end == "cancel" else listener.row.expire()
+    batch.leave()
+    assert not any(buffer.isnan().any() for buffer in batch.cache.buffers)
+
+
+def test_a_row_that_goes_while_another_joins(policy):
+    """The slot of the new one does not exist yet when it moves up."""
+    batch = RunningBatch(policy)
+    first = [Listener(policy, make_request(5, 0.5, 20, 0.0, seed)) for seed in range(2)]
+    batch.join([x.row for x in first])
+    batch.step()
+    batch.step()
+    full = batch.cache.slots - len(first)
+    more = [Listener(policy, make_request(5, 0.5, 20, 0.0, 9 + seed)) for seed in range(full)]
+    batch.join([x.row for x in more])
+    last = Listener(policy, make_request(5, 0.5, 6, 0.0, 30))
+    batch.join([last.row])
+    assert len(batch.rows) > batch.cache.slots
+    first[0].ticket.cancel()
+    finish(batch)
+    for x in [first[1], *more, last]:
+        assert x.answer == run_alone(policy, x.row.request)
+
+
+def test_a_row_whose_token_cannot_be_chosen_fails_alone(policy, caplog):
+    good, bad = (Listener(policy, make_request(4, 0.5, 8, 1.5, seed)) for seed in (1, 2))
+    bad.row.sampler = dataclasses.replace(bad.row.sampler, temperature="warm")
+    good.row.sampler = dataclasses.replace(good.row.sampler, top_p=0.9)
+    expected = run_alone(policy, make_request(4, 0.5, 8, 1.5, 1, top_p=0.9))
+    batch = RunningBatch(policy)
+    batch.join([bad.row, good.row])
+    finish(batch)
+    assert good.answer == expected
+    assert "its log has the reason" in str(bad.failures[0])
+    assert "one row failed" in caplog.text
+
+
+def test_a_row_whose_text_cannot_be_decoded_fails_alone(policy):
+    class Broken:
+        def decode(self, *_, **__):
+            raise KeyError("no such token")
+
+    good, bad = (Listener(policy, make_request(4, 0.5, 8, 0.0, seed)) for seed in (1, 2))
+    bad.row._text = TextStream(Broken())
+    batch = RunningBatch(policy)
+    batch.join([bad.row, good.row])
+    finish(batch)
+    assert good.answer == run_alone(policy, good.row.request)
+    assert bad.failures
+
+
+def test_a_prompt_is_read_once_for_what_it_is_remembered_by(policy, monkeypatch):
+    read = []
+    of = PrefixKeys.of
+    monkeypatch.setattr(PrefixKeys, "of", lambda weights, prompt: (read.append(len(prompt)), of(weights, prompt))[1])
+    batch = RunningBatch(policy, max_prefill_tokens=8, prefix_tokens=256)
+    batch.join([Listener(policy, make_request(20, 0.5, 2, 0.0, 1)).row])
+    finish(batch)
+    listeners = [Listener(policy, make_request(length, 0.5, 2, 0.0, length)) for length in (40, 39, 38, 37)]
+    batch.join([x.row for x in listeners])
+    finish(batch)
+    assert sorted(read) == [20, 37, 38, 39, 40]
+
+
+def test_only_prompts_that_are_worked_on_get_what_is_remembered(policy):
+    prompt = list(range(6, 42))
+    batch = RunningBatch(policy, max_prefill_tokens=4, prefix_tokens=256)
+    batch.join([Listener(policy, of_tokens(prompt)).row])
+    finish(batch)
+    listeners = [Listener(policy, of_tokens([*prompt, i])) for i in (7, 8, 9)]
+    batch.join([x.row for x in listeners])
+    batch.prefill()  # 4 of the 5 tokens that the first one lacks
+    assert [x.row.cached for x in listeners] == [36, 0, 0]
+    finish(batch)
+    for x in listeners:
+        assert x.answer == run_alone(policy, x.row.request)

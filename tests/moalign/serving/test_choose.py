@@ -35,6 +35,38 @@ def post(server, path="/v1/preferences/choose", **body):
     return httpx.post(server.url + path, json=body, timeout=30)
 
 
+@pytest.fixture(scope="module")
+def mixed(start_server, policy):
+    """A front whose first two points, better than all others, were measured at no preference."""
+    soups = FrontPoint((20.0, 20.0), (0.2, 0.2), 64), FrontPoint((19.0, 21.0), (0.2, 0.2), 64)
+    front = ParetoFront(("helpful", "brief"), (*soups, *make_front().points))
+    with start_server(policy, front=front) as server:
+        while not server.service.ready:
+            pass
+        yield server
+
+
+def test_only_points_that_can_be_asked_for_are_compared_under_their_numbers_in_the_front(mixed):
+    shown = httpx.get(mixed.url + "/v1/front", timeout=30).json()["points"]
+    assert [point["offered"] for point in shown] == [False, False] + [True] * 9
+    for response in talk(mixed, lambda rewards: rewards["helpful"]):
+        seen = [response["choice"], *(response["question"] or {}).values()]
+        for point in seen:
+            assert point["preference"] == shown[point["index"]]["preference"]
+            assert point["rewards"] == shown[point["index"]]["rewards"]
+            assert point["index"] >= 2
+    answer = post(mixed, "/v1/completions", prompt="w1", max_tokens=1, preference=response["choice"]["preference"])
+    assert answer.status_code == 200
+
+
+def test_a_front_that_offers_nothing_is_a_404(start_server, policy):
+    bare = ParetoFront(("helpful", "brief"), tuple(FrontPoint((i, -i), (0.1, 0.1), 9) for i in range(3)))
+    with start_server(policy, front=bare) as server:
+        while not server.service.ready:
+            pass
+        refused(post(server), 404, None, "no point of this bundle's front")
+
+
 def talk(server, prefer, **settings):
     """A whole conversation; all responses."""
     found = [post(server, **settings).json()]

@@ -60,6 +60,52 @@ def test_openais_client_tells_logprobs_of_a_chat(client):
     assert all(token.top_logprobs == [] for token in bare)
 
 
+def test_openais_client_goes_on_with_an_answer_as_it_came(client, policy):
+    """The usual loop of a chat: append the message that was returned, and the next question."""
+    options = {"model": "tiny", "temperature": 0, "max_tokens": 5}
+    first = client.chat.completions.create(messages=QUESTION, **options).choices[0].message
+    turns = [*QUESTION, {"role": "assistant", "content": first.content}, {"role": "user", "content": "w3"}]
+    expected = client.chat.completions.create(messages=turns, **options).choices[0].message.content
+    for back in (first, first.model_dump()):  # the second with every field that the client knows, as null
+        messages = [*QUESTION, back, {"role": "user", "content": "w3"}]
+        assert client.chat.completions.create(messages=messages, **options).choices[0].message.content == expected
+
+
+def test_fields_that_change_nothing_are_taken_and_others_refused(client):
+    from openai import BadRequestError
+
+    def ask(message=None, **fields):
+        return client.chat.completions.create(
+            model="tiny", messages=[{**QUESTION[0], **(message or {})}], max_tokens=1, extra_body=fields
+        )
+
+    for fields in (
+        {"parallel_tool_calls": None, "safety_identifier": None, "service_tier": None, "prompt_cache_key": None},
+        {"parallel_tool_calls": True, "safety_identifier": "x", "service_tier": "auto", "prompt_cache_key": "x"},
+        {"parallel_tool_calls": False, "service_tier": "default"},
+    ):
+        ask(**fields)
+    ask({"annotations": [], "audio": None, "function_call": None, "refusal": None, "tool_calls": []})
+    for message, fields, name in (
+        (None, {"service_tier": "flex"}, "service_tier"),
+        (None, {"parallel_tool_calls": "yes"}, "parallel_tool_calls"),
+        ({"refusal": "no"}, {}, "refusal"),
+        ({"tool_calls": [{"id": "1"}]}, {}, "tool_calls"),
+        ({"tool_call": None}, {}, "tool_call"),
+    ):
+        with pytest.raises(BadRequestError, match=name):
+            ask(message, **fields)
+
+
+def test_openais_client_reads_offsets_that_point_into_the_text(client):
+    choice = client.completions.create(model="tiny", prompt="w1 w2", max_tokens=8, seed=3, logprobs=0).choices[0]
+    told = choice.logprobs
+    words = [(at, word) for at, word in zip(told.text_offset, told.tokens, strict=True) if not word.startswith("<")]
+    assert len(words) > 1
+    # A word that is decoded alone lacks the space that stands before it in the text, so lengths of tokens do not add up.
+    assert [choice.text[at:].split()[0] for at, _ in words] == [word for _, word in words]
+
+
 def test_openais_clients_user_gets_what_their_feedback_taught(with_front):
     client = with_front.client()
     learned = judge(client, "ann")

@@ -314,3 +314,12 @@ def test_seeds_repeat(policy, seed):
 def test_without_a_seed_answers_differ(policy, engine):
     requests = [GenerationRequest([6, 7], torch.tensor([0.5, 0.5]), 12, 1.5) for _ in range(4)]
     assert len({answer.token_ids for [answer] in engine.generate(requests)}) == 4
+
+
+def test_a_top_k_is_a_number_of_32_bits(policy):
+    weights = torch.tensor([0.5, 0.5])
+    with pytest.raises(FieldError, match=r"top_k: must be from 1 to 2147483647, found 9223372036854775808"):
+        GenerationRequest([6], weights, top_k=2**63)
+    with Engine(policy) as engine:
+        [[answer]] = engine.generate([GenerationRequest([6], weights, 3, top_k=2**31 - 1, seed=1)])
+        assert engine.generate([GenerationRequest([6], weights, 3, seed=1)]) == [[answer]]

@@ -9,11 +9,13 @@ import threading
 import time
 
 import httpx
+import torch
 
 from moalign.serving import event_stream
 from moalign.serving.access import Access, add_key
 from moalign.serving.api import create_app
 from moalign.serving.observe.record import Record
+from moalign.serving.request import GenerationRequest
 
 
 def wait_until(condition, seconds=60.0):
@@ -34,8 +36,8 @@ def metric(app, name, **labels):
 def slowed(engine, monkeypatch, seconds=0.01):
     """Steps that take a while, so that there is something to interrupt."""
     batch = engine._batch
-    step = batch.step
-    monkeypatch.setattr(batch, "step", lambda *a, **k: (time.sleep(seconds), step(*a, **k))[1])
+    decode = batch.decode
+    monkeypatch.setattr(batch, "decode", lambda: (time.sleep(seconds), decode())[1])
 
 
 def in_process(app, act):
@@ -245,3 +247,11 @@ def test_a_key_that_may_use_a_part_leaves_the_rest_to_others(policy, tmp_path):
     assert set(crowd) == {200, 429}
     usage = app.state.service.access._usage
     assert usage["greedy"].running == usage["modest"].running == 0
+
+
+def test_steps_are_slowed_where_a_test_says_so(engine, monkeypatch):
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    slowed(engine, monkeypatch, 0.25)
+    engine.generate([GenerationRequest([6, 7], torch.tensor([0.5, 0.5]), 4, 0.0)])
+    assert slept == [0.25] * 3  # the first token comes with the prompt

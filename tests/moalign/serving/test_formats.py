@@ -13,14 +13,14 @@ def make_format(kind, logprobs=2, n=1):
     return AnswerFormat(kind, "tiny", [GenerationRequest([1, 2], torch.ones(2) / 2, n=n, logprobs=logprobs)], [HALF])
 
 
-def token(number, text, logprob, *top):
-    return TokenLogprobs(number, text, logprob, tuple(TokenLogprob(*other) for other in top))
+def token(number, text, logprob, *top, offset=0):
+    return TokenLogprobs(number, text, logprob, tuple(TokenLogprob(*other) for other in top), offset)
 
 
 TOKENS = (
     token(5, "ab", -0.5, (5, "ab", -0.5), (6, "c", -1.5)),
-    token(7, " é", -3.0, (5, "ab", -0.1), (6, "c", -2.0)),
-    token(1, "<eos>", -math.inf, (8, "\ufffd", -0.2), (9, "\ufffd", -0.9)),
+    token(7, " é", -3.0, (5, "ab", -0.1), (6, "c", -2.0), offset=3),
+    token(1, "<eos>", -math.inf, (8, "\ufffd", -0.2), (9, "\ufffd", -0.9), offset=5),
 )
 
 
@@ -34,7 +34,7 @@ def test_completions_tell_logprobs_as_openai_does():
             {"ab": -0.1, "c": -2.0, " é": -3.0},  # the chosen one is always told
             {"\ufffd": -0.2, "<eos>": -9999.0},
         ],
-        "text_offset": [0, 2, 4],
+        "text_offset": [0, 3, 5],  # as the tokens have it: their texts alone need not join to the answer
     }
 
 

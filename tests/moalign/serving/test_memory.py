@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frontier.errors import InputError
-from moalign.serving.memory import available_bytes, positions_that_fit, warn_if_too_large
+from moalign.serving.memory import _cgroup, available_bytes, positions_that_fit, warn_if_too_large
 
 CPU = torch.device("cpu")
 
@@ -26,3 +26,13 @@ def test_a_bound_beyond_the_memory_is_told(caplog):
     assert not caplog.records
     warn_if_too_large(2**40, 2**20, CPU)
     assert "lower max_total_tokens or prefix_tokens" in caplog.text
+
+
+def test_files_that_were_read_leave_their_room(tmp_path):
+    (tmp_path / "memory.max").write_text("8000\n")
+    (tmp_path / "memory.current").write_text("7900\n")
+    assert _cgroup(tmp_path) == 100
+    (tmp_path / "memory.stat").write_text("anon 1900\nfile 6000\ninactive_file 5000\nactive_file 600\nshmem 400\n")
+    assert _cgroup(tmp_path) == 5700
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _cgroup(tmp_path) is None

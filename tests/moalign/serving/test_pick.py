@@ -39,6 +39,48 @@ def test_the_best_under_a_bound(menu):
     assert found.reached
 
 
+def test_a_reason_names_the_points_of_the_whole_front(menu):
+    best = menu.pick({"maximize": "helpful"})
+    assert (best.index, "point 3 is the best on helpful" in best.reason) == (3, True)
+    near = menu.pick({"aspiration": {"helpful": 2.9, "brief": 2.9}})
+    assert (near.index, near.reason.startswith("Point 2 reaches every aspiration")) == (2, True)
+    assert "Point 3 comes nearest" in menu.pick({"aspiration": {"helpful": 9.0}}).reason
+    with pytest.raises(InputError, match=r"point 0 \(9 prompts\) has none"):
+        menu.pick({"maximize": "helpful", "subject_to": {"brief": {">=": 1}}}, confidence=0.9)
+    few = [FrontPoint((1.0, 2.0), (0.1, 0.1), 9), FrontPoint((1.0, 2.0), (0.1, 0.1), 1, {"weights": {"helpful": 1.0}})]
+    with pytest.raises(InputError, match=r"point 1 \(1 prompts\) has none"):
+        FrontMenu(ParetoFront(NAMES, tuple(few)), NAMES).pick({"subject_to": {"brief": {">=": 1}}}, confidence=0.9)
+
+
+def test_a_preference_that_was_rounded_is_the_measured_one():
+    """As the page sends them: thirds in four digits, and directions whose length was 1 before."""
+    weights = [{"weights": {"helpful": w, "brief": 1 - w}} for w in (0.0, 1 / 3, 1.0)]
+    menu = FrontMenu(
+        ParetoFront(NAMES, tuple(FrontPoint((i, -i), (0.1, 0.1), 9, w) for i, w in enumerate(weights))), NAMES
+    )
+    found = menu.expected(Preference({"helpful": 0.3333, "brief": 0.6667}))
+    assert (found.index, found.reason) == (1, "Measured as point 1.")
+    assert menu.expected(Preference({"helpful": 0.335, "brief": 0.665})).index is None
+    third = Preference.direction({"helpful": 2, "brief": 1}, normalize=True)
+    other = Preference.direction({"helpful": 2.004, "brief": 1}, normalize=True)  # the nearest of two counts
+    points = [FrontPoint((i, 0.0), (0.1, 0.1), 9, d.to_json()) for i, d in enumerate((other, third))]
+    menu = FrontMenu(ParetoFront(NAMES, tuple(points)), NAMES)
+    rounded = Preference.direction({"helpful": 0.6667, "brief": 0.3333}, normalize=True)
+    assert menu.expected(rounded).index == 1
+    with pytest.raises(InputError, match="only where it was measured"):
+        menu.expected(Preference.direction({"helpful": 1.0}))
+
+
+def test_an_interval_between_points_is_no_surer_than_the_one_with_the_fewest_prompts():
+    rows = [(0.0, 3), (0.4, 50), (0.5, 50), (1.0, 50)]
+    points = [FrontPoint((w, 1 - w), (0.1, 0.1), n, {"weights": {"helpful": w, "brief": 1 - w}}) for w, n in rows]
+    menu = FrontMenu(ParetoFront(NAMES, tuple(points)), NAMES)
+    # Rewards on a line: no error of interpolation, and standard errors that go together stay 0.1.
+    for at, prompts in ((0.2, 3), (0.75, 50)):
+        found = menu.expected(Preference({"helpful": at, "brief": 1 - at})).expected["helpful"]
+        assert found["high"] - found["mean"] == pytest.approx(0.1 * student.ppf(0.975, prompts - 1))
+
+
 def test_bounds_from_above_alone_and_several_goals(menu):
     assert menu.pick({"maximize": "helpful", "subject_to": {"helpful": {"<=": 3.5, ">=": 1}}}).index == 2
     assert menu.pick({"subject_to": {"brief": {">=": 3.5}}}).index == 0

@@ -224,3 +224,17 @@ def test_a_missing_fastapi_says_what_to_install():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "pip install 'moalign[serve]'" in out
+
+
+def test_an_open_server_answers_only_to_its_own_names(start, tmp_path):
+    def statuses(**settings):
+        _, printed = start(**settings)
+        url = re.search(r"on (http://[^/]+)", printed)[1]
+        port = url.rpartition(":")[2]
+        hosts = (f"localhost:{port}", f"127.0.0.1:{port}", f"rebound.example:{port}")
+        return [httpx.get(url + "/health/live", headers={"Host": host}).status_code for host in hosts]
+
+    assert statuses() == [200, 200, 421]
+    assert statuses(allow_anyone=True) == [200, 200, 200]
+    add_key(tmp_path / "policy.yaml", "shop")
+    assert statuses(policy=str(tmp_path / "policy.yaml")) == [200, 200, 200]

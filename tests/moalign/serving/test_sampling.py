@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from moalign.serving import sampling
 from moalign.serving.sampling import Sampler, choice_generator, choose_tokens
 
 
@@ -81,3 +82,63 @@ def test_extreme_temperatures_give_valid_tokens(temperature):
     found = set(draws(logits, 50, temperature=temperature))
     assert found == ({2} if temperature < 1 else found)
     assert 0 not in found
+
+
+def by_sorting(scores, temperature, top_p, top_k):
+    """The tokens that may be drawn, by a stable sort of the whole vocabulary."""
+    values, order = (scores.double() / temperature).sort(descending=True, stable=True)
+    values, order = values[:top_k], order[:top_k]
+    probability = values.softmax(-1)
+    stays = (probability.cumsum(-1) - probability < top_p) | (torch.arange(len(values)) == 0)
+    return set(order[stays].tolist()) if top_p < 1 else set(order.tolist())
+
+
+@pytest.mark.parametrize("look", [1, 7, 50, 1024])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_first_look_at_the_best_changes_nothing(monkeypatch, look, tied):
+    monkeypatch.setattr(sampling, "FIRST_LOOK", look)
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(24, 60, generator=generator)
+    if tied:
+        logits = logits.round()
+        logits[:, 40:] = -torch.inf
+    settings = [(p, k) for p in (1e-9, 0.3, 0.9, 0.999, 1.0) for k in (None, 1, 6, 45, 60, 2**31 - 1, 2**63)][:24]
+    samplers = [sampler(0.8, p, k) for p, k in settings]
+    kept = sampling._keep_top(logits.double() / 0.8, samplers)
+    for row, (p, k) in enumerate(settings):
+        possible = by_sorting(logits[row], 0.8, p, k)
+        assert set(kept[row].isfinite().nonzero()[:, 0].tolist()) == {
+            i for i in possible if logits[row, i] > -torch.inf
+        }
+
+
+def test_all_tokens_are_sorted_only_where_the_best_are_not_enough(monkeypatch):
+    sorted_rows = []
+    sort = torch.Tensor.sort
+    monkeypatch.setattr(
+        torch.Tensor, "sort", lambda self, *a, **k: (sorted_rows.append(len(self)), sort(self, *a, **k))[1]
+    )
+    peaked, flat = torch.linspace(0, -400, 4000), torch.zeros(4000)
+    choose_tokens(torch.stack([peaked] * 3), [sampler(top_p=0.9), sampler(top_k=50), sampler(top_p=0.5, top_k=1000)])
+    assert sorted_rows == []
+    choose_tokens(torch.stack([peaked, flat]), [sampler(top_p=0.9), sampler(top_p=0.9)])
+    assert sorted_rows == [1]
+
+
+@pytest.mark.parametrize("top_k", [2**31, 2**63, 10**30])
+def test_a_top_k_beyond_the_vocabulary_keeps_it(top_k):
+    logits = torch.randn(1, 40)
+    assert draws(logits, 20, top_k=top_k) == draws(logits, 20)
+
+
+def test_a_failure_draws_no_random_numbers(monkeypatch):
+    s = sampler()
+    state = s.generator.get_state()
+
+    def fail(*_, **__):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(torch.Tensor, "log_", fail)
+    with pytest.raises(RuntimeError):
+        choose_tokens(torch.zeros(1, 5), [s])
+    assert torch.equal(s.generator.get_state(), state)

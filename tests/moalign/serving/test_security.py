@@ -231,3 +231,20 @@ def test_prompts_are_logged_only_if_asked_for(policy, caplog):
         assert line["preference_source"] == "default"
         assert (line["prompt_tokens"], line["caller"]) == (2, "anyone")
         assert "anna" not in str(line)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "w1", "user": "\xff"}', '{"prompt": "\\ud800"}'.encode("utf-16"), '{"prompt": "w1"}'.encode("utf-16-le"),
+     '{"prompt": "w1", "stop": "\\ud800"}'.encode("utf-32-be"), b'{"prompt": "w1\0"}'],
+)  # fmt: skip
+def test_bodies_that_are_no_utf_8(locked, body):
+    answer = complete(locked, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_text")
+
+
+def test_a_top_k_beyond_every_vocabulary(locked):
+    for top_k in (2**31, 2**63, 10**30):
+        answer = complete(locked, top_k=top_k)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "top_k")
+    assert complete(locked, top_k=2**31 - 1).status_code == 200

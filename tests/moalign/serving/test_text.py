@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +48,45 @@ def test_half_a_character_is_given_out_only_at_the_end():
     assert stream.push(ids[0]) == ""
     assert stream.flush() == "\ufffd"
     assert stream.flush() == ""
+
+
+def offsets(tokenizer, ids):
+    stream, found = TextStream(tokenizer), []
+    for i, token in enumerate(ids):
+        found.append(stream.length)
+        stream.push(token, last=i == len(ids) - 1)
+    return [*found, stream.length]
+
+
+def test_every_token_begins_where_its_character_does():
+    assert offsets(TOKENIZER, TOKENIZER("a🙂bé")["input_ids"]) == [0, 1, 1, 1, 1, 2, 3, 3, 4]
+
+
+def test_a_token_that_ends_within_a_character_tells_where_that_begins():
+    class Pieces:
+        """'ab' with half of an é, its other half with 'c', and one more letter."""
+
+        def decode(self, token_ids, skip_special_tokens=False):
+            text = b"".join((b"ab\xc3", b"\xa9c", b"d")[i] for i in token_ids)
+            return text.decode("utf-8", "replace")
+
+    assert offsets(Pieces(), [0, 1, 2]) == [0, 2, 4, 5]
+
+
+@given(st.text(st.characters(exclude_characters="\ufffd", exclude_categories=["Cs"]), max_size=30))
+@settings(deadline=None)
+def test_offsets_are_those_of_the_bytes(text):
+    """One token a byte: each begins at the character that its byte belongs to."""
+    expected = [at for at, character in enumerate(text) for _ in character.encode()]
+    assert offsets(TOKENIZER, TOKENIZER(text)["input_ids"]) == [*expected, len(text)]
+
+
+def test_words_begin_at_the_space_before_them(policy):
+    ids = policy.encode(["w1 w22 w3"])[0]
+    joined = policy.tokenizer.decode(ids)
+    found = offsets(policy.tokenizer, ids)
+    assert [joined[a:b].strip() for a, b in itertools.pairwise(found)] == joined.split()
+    assert found[-1] == len(joined)
 
 
 def test_special_tokens_leave_no_text():

@@ -101,3 +101,14 @@ def test_several_engines_of_one_policy_end_in_any_order(model_folders):
     second.close()
     second.close()
     assert layer.frozen is None
+
+
+def test_stopped_tells_an_engine_that_gave_up_from_one_that_was_closed(policy):
+    with Engine(policy, max_restarts=0) as engine:
+        assert not engine.stopped
+        engine.kill_worker()
+        until(lambda: engine.stopped)
+    assert not engine.stopped
+    closed = Engine(policy)
+    closed.close()
+    assert not closed.stopped

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from torch.func import functional_call
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForCausalLM
 
 from frontier.errors import InputError
 from frontier.realize.adapters import SteerableLinear
@@ -15,6 +15,7 @@ from moalign.training.output_layer import (
     full_log_probs,
     has_adapter_on_output_layer,
     hidden_adapter_on_output_layer,
+    token_positions,
 )
 
 BASES = pytest.mark.parametrize("base", ["tiny_base", "untied_base"])
@@ -168,3 +169,37 @@ def test_load_balancing_losses_are_refused(quick, tokenizer, tmp_path):
             CLPTrainer(str(tmp_path / "base"), quick.reward, quick.settings(tmp_path, **options), quick.prompts)
     quiet = quick.settings(tmp_path, max_steps=1, lora_target_modules="output", router_aux_loss_coef=0.0)
     CLPTrainer(str(tmp_path / "base"), quick.reward, quiet, quick.prompts).train()
+
+
+@pytest.fixture
+def places():
+    """A small GPT-2: one learned vector for each place of the text."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32, initializer_range=0.5)
+    return GPT2LMHeadModel(config).eval()
+
+
+def test_padding_on_the_left_moves_no_token(places):
+    text, pads = torch.tensor([[5, 6, 7, 8]]), torch.zeros(1, 5, dtype=torch.long)
+    ids, mask = torch.cat([pads, text], 1), torch.cat([pads, torch.ones_like(text)], 1)
+    alone, _ = full_log_probs(places, text, torch.ones_like(text), 3, 1.0)
+    padded, _ = full_log_probs(places, ids, mask, 3, 1.0)
+    assert_close(padded, alone, atol=1e-5, rtol=1e-5)
+    assert token_positions(mask).tolist() == [[0] * 6 + [1, 2, 3]]
+
+
+def test_trls_fused_path_counts_no_padding(places, quick, tokenizer, tmp_path):
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=64, initializer_range=0.5
+    )
+    torch.manual_seed(0)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    settings = quick.settings(tmp_path, lora_target_modules="c_attn")
+    trainer = CLPTrainer(str(tmp_path / "base"), quick.reward, settings, quick.prompts)
+    ids, mask = torch.tensor([[0, 0, 0, 6, 7, 8], [9, 10, 11, 12, 5, 6]]), torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6])
+    with trainer.policy.steer_rows(torch.tensor([[0.7, 0.3]])), torch.no_grad():
+        fused, _, _ = trainer._log_probs(trainer.model, ids, mask, 2)
+        alone, _ = full_log_probs(trainer.model, ids[:1, 3:], mask[:1, 3:], 2, trainer.temperature)
+    assert_close(fused[:1], alone, atol=1e-5, rtol=1e-5)
+    assert not trainer.policy.model._forward_pre_hooks

@@ -18,6 +18,7 @@ export interface FrontReply {
   reference_policy?: { rewards: Named } | null;
   points: {
     preference: unknown;
+    offered?: boolean; // false: no request can ask for it
     rewards: Named;
     interval?: Record<string, [number | null, number | null] | null> | null;
     label?: string | null;

@@ -1,14 +1,14 @@
-import { explored, finished } from "../state/answers";
+import { comparable, explored } from "../state/answers";
 import { LETTERS, tastes } from "../state/tastes";
 import { front } from "../state/server";
 import { switchTo } from "../state/talk";
-import { learnFromPair, user, userNote } from "../state/user";
+import { learnFromBest, learning, user, userNote } from "../state/user";
 
 /** Which answer is better? With a name set, the server learns from it; without one, it can ask. */
 export function Better() {
   const count = tastes.value.length;
-  const done = explored.slice(0, count).every((column) => finished(column.value));
-  if (count < 2 || !done) return null;
+  const answers = explored.slice(0, count).map((column) => column.value);
+  if (count < 2 || !comparable(answers)) return null;
   if (!user.value) {
     if (!front.value) return null;
     return (
@@ -18,19 +18,13 @@ export function Better() {
       </div>
     );
   }
-  const choose = async (best: number) => {
-    const [chosen, ...rest] = [best, ...explored.keys()].filter((i, at) => i < count && (at === 0 || i !== best));
-    for (const other of rest) {
-      const [a, b] = [explored[chosen].value, explored[other].value];
-      await learnFromPair(a, b, a.asked, b.asked, true);
-    }
-  };
+  const choose = (best: number) => learnFromBest(answers[best], answers.filter((_, i) => i !== best));
   return (
     <div class="verdict">
       <p id="better-title">Which do you like better, {user.value}?</p>
       <div class="row" role="group" aria-labelledby="better-title">
         {LETTERS.slice(0, count).map((letter, i) => (
-          <button type="button" key={letter} id={`better-${letter}`} onClick={() => void choose(i)}>{letter} is better</button>
+          <button type="button" key={letter} id={`better-${letter}`} disabled={learning.value} onClick={() => void choose(i)}>{letter} is better</button>
         ))}
       </div>
       {userNote.value && <p class="note" role="status">{userNote.value}</p>}

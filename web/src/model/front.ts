@@ -29,15 +29,19 @@ export interface Expected {
   high: number[];
 }
 
-export function frontOf(reply: FrontReply): Front {
-  const names = reply.objectives;
+/**
+ * In the order of the model's objectives, as weights and sliders are; the front's own may be another one.
+ *
+ * What a front does not know of an objective is NaN.
+ */
+export function frontOf(reply: FrontReply, names: readonly string[]): Front {
   const points = reply.points.map((point, index) => {
-    const rewards = names.map((name) => point.rewards[name]);
+    const rewards = names.map((name) => point.rewards[name] ?? NaN);
     const ends = (side: 0 | 1) => names.map((name) => point.interval?.[name]?.[side] ?? NaN);
     return {
       index,
       label: point.label ? `point ${index}, ${point.label}` : `point ${index}`,
-      weights: weightsOf(point.preference, names),
+      weights: point.offered === false ? null : weightsOf(point.preference, names),
       preference: point.preference,
       rewards,
       low: ends(0),
@@ -47,10 +51,10 @@ export function frontOf(reply: FrontReply): Front {
   });
   const base = reply.reference_policy;
   return {
-    objectives: names,
+    objectives: [...names],
     unit: reply.units === "normalized" ? "normalised reward" : "reward",
     level: reply.level ?? 0.95,
-    reference: base ? names.map((name) => base.rewards[name]) : null,
+    reference: base ? names.map((name) => base.rewards[name] ?? NaN) : null,
     points,
   };
 }

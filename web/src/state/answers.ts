@@ -33,6 +33,8 @@ const running = new Map<Column, AbortController>();
 const isBusy = (answer: Answer) => answer.state === "waiting" || answer.state === "writing";
 export const busy = computed(() => [...explored, ...questioned].some((column) => isBusy(column.value)));
 export const finished = (answer: Answer) => answer.text !== "" && (answer.state === "done" || answer.state === "stopped");
+/** Whether answers can be judged against each other: all are written, to the same prompt. */
+export const comparable = (answers: readonly Answer[]) => answers.every((one) => finished(one) && one.prompt === answers[0].prompt);
 
 export function stop(column: Column): void {
   running.get(column)?.abort();
@@ -50,19 +52,19 @@ export function clear(column: Column): void {
 }
 
 /** Ask for one answer; one that is still being written in this column is stopped. */
-export async function answer(column: Column, preference: unknown): Promise<void> {
+export async function answer(column: Column, preference: unknown, text = prompt.value): Promise<void> {
   stop(column);
   const mine = new AbortController();
   const conversation = chat.value;
   running.set(column, mine);
-  column.value = { ...NONE, state: "waiting", prompt: prompt.value, asked: preference };
+  column.value = { ...NONE, state: "waiting", prompt: text, asked: preference };
   try {
     await write(column, conversation, mine.signal);
   } catch (error) {
     if (mine.signal.aborted) return;
     if (conversation && wantsNoConversation(error)) {
       chat.value = false;
-      return await answer(column, preference);
+      return await answer(column, preference, text);
     }
     column.value = { ...column.value, state: "failed", error: sentence(error) };
   } finally {

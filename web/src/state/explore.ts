@@ -43,10 +43,13 @@ export function followTheSliders(): () => void {
   });
 }
 
+/** To the prompt that the columns have, whatever was typed since: side by side stand answers to one prompt. */
 function again(): void {
-  const begun = explored.some((column) => column.value.state !== "none");
-  if (!begun || !prompt.value.trim()) return;
+  const begun = explored.find((column) => column.value.state !== "none");
+  if (!begun) return;
+  const asked = begun.value.prompt;
   tastes.value.forEach((taste, i) => {
-    if (explored[i].value.state === "none" || outdated(i)) void answer(explored[i], asPreference(taste.weights));
+    const shown = explored[i].value;
+    if (shown.state === "none" || shown.prompt !== asked || outdated(i)) void answer(explored[i], asPreference(taste.weights), asked);
   });
 }

@@ -24,7 +24,7 @@ export async function connect(): Promise<void> {
   for (;;) {
     try {
       const { data } = await ask<{ data: Model[] }>("v1/models");
-      await readFront();
+      await readFront(data[0].objectives);
       start(data[0]);
       return;
     } catch (error) {
@@ -42,9 +42,9 @@ function start(found: Model): void {
   model.value = found;
 }
 
-async function readFront(): Promise<void> {
+async function readFront(names: readonly string[]): Promise<void> {
   try {
-    front.value = frontOf(await ask<FrontReply>("v1/front"));
+    front.value = frontOf(await ask<FrontReply>("v1/front"), names);
   } catch (error) {
     // Refused or not there: the page does without. Anything else is tried again.
     if (!(error instanceof ApiError) || ![403, 404].includes(error.status)) throw error;

@@ -28,6 +28,7 @@ const taste = (weights: Weights): Taste => ({ weights, before: weights });
 export function begin(weights: Weights): void {
   const other = weights.map((_, k) => (k === weights.length - 1 ? 1 : 0));
   tastes.value = weights.length > 1 ? [taste(weights), taste(other)] : [taste(weights)];
+  spread.value = null;
   active.value = 0;
 }
 
@@ -68,6 +69,7 @@ export function addTaste(): void {
 }
 
 export function removeTaste(index: number): void {
+  if (index === 0) spread.value = null; // it was of the weights that go
   tastes.value = tastes.value.filter((_, i) => i !== index);
   if (active.value >= index) active.value = Math.max(0, active.value - 1);
 }

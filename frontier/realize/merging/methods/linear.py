@@ -28,7 +28,7 @@ class Linear(MergeMethod):
 
     $$ \theta = \frac{\sum_i w_i \theta_i}{\sum_i w_i} $$
 
-    without the division where `normalize` is off. A model of weight 0 is not read.
+    without the division where `normalize` is off. A model of weight 0 adds nothing; a merge still reads it and refuses it where it is not finite.
 
     Raises:
         InputError: the weights sum to 0 and are to be normalised.

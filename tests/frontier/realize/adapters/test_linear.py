@@ -91,3 +91,21 @@ def test_peft_still_looks_as_expected_inside():
     assert len(layer.lora_magnitude_vector) == 0
     assert layer.fan_in_fan_out is False
     assert issubclass(SteerableLinear, Linear)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_adapters_of_two_dtypes(kinds, qwen2, dropout):
+    """PEFT keeps each adapter in the dtype that it was loaded in."""
+    mixture = kinds(qwen2, {**PLAIN, "lora_dropout": dropout}, PLAIN).mixture()
+    for parameter in mixture.parameters("a1"):
+        parameter.data = parameter.data.bfloat16()
+    mixture.train_adapters()
+    mixture.model.train()
+    ids = torch.tensor([[1, 5, 6]])
+    with mixture.steer(torch.tensor([0.5, 0.5])):
+        mixture.model(ids).logits.square().sum().backward()
+    for name in mixture.names:
+        gradients = [p.grad for p in mixture.parameters(name)]
+        assert all(
+            g.dtype == p.dtype and g.abs().sum() > 0 for g, p in zip(gradients, mixture.parameters(name), strict=True)
+        )

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
 from frontier.errors import InputError
-from frontier.realize.adapters import AdapterMixture
+from frontier.realize.adapters import AdapterMixture, SteerableLinear
 
 NAMES = ("helpful", "brief", "warm")
 IDS = torch.tensor([[1, 5, 6, 7, 8], [1, 9, 10, 11, 12], [1, 13, 14, 15, 16]])
@@ -303,3 +303,35 @@ def test_refuses_a_batch_that_is_no_multiple(mixture):
 def test_refuses_an_adapter_that_is_not_there(mixture):
     with pytest.raises(InputError, match="no adapter 'polite': it has helpful, brief, warm"):
         AdapterMixture(mixture.model, ["polite"])
+
+
+def stacks(mixture):
+    return [layer.frozen for layer in mixture.layers.values() if isinstance(layer, SteerableLinear)]
+
+
+def test_frozen_adapters_stay_so_until_the_last_that_asked(mixture):
+    """Contexts of several threads need not end in the reverse order of their starts."""
+    first, second = mixture.frozen(), mixture.frozen()
+    first.__enter__()
+    held = stacks(mixture)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert all(a is b for a, b in zip(held, stacks(mixture), strict=True))
+    assert held[0] is not None
+    second.__exit__(None, None, None)
+    assert set(stacks(mixture)) == {None}
+
+
+def test_no_adapter_is_frozen_where_a_stack_fails(mixture, monkeypatch):
+    last = [layer for layer in mixture.layers.values() if isinstance(layer, SteerableLinear)][-1]
+
+    def fails(names):
+        raise MemoryError
+
+    monkeypatch.setattr(last, "stack", fails, raising=False)
+    with pytest.raises(MemoryError), mixture.frozen():
+        pass
+    assert set(stacks(mixture)) == {None}
+    monkeypatch.undo()
+    with mixture.frozen():
+        assert None not in stacks(mixture)

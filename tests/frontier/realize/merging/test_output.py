@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from frontier.errors import InputError
 from frontier.realize.merging.output import (
+    Layer,
     ModelWriter,
-    clear_weights,
     copy_companions,
     full_disk_is_told,
     merged_config,
@@ -57,11 +57,24 @@ def test_the_configuration_says_what_changed():
     assert merged_config(CONFIG, ["lm_head.weight"], None, None)["tie_word_embeddings"] is False
     assert merged_config({}, ["lm_head.weight"], None, None) == {"tie_word_embeddings": False}
     assert "tie_word_embeddings" not in merged_config({}, ["w"], None, None)
-    cut = merged_config(CONFIG, ["w"], None, [0, 1, 1, 2])
+    cut = merged_config(CONFIG, ["w"], None, [Layer("m", CONFIG, i) for i in (0, 1, 1, 2)])
     assert (cut["num_hidden_layers"], cut["layer_types"]) == (4, ["x", "y", "y", "z"])
-    nested = merged_config({"text_config": dict(CONFIG)}, ["lm_head.weight"], torch.float16, [2])["text_config"]
+    inner = {"text_config": dict(CONFIG)}
+    nested = merged_config(inner, ["lm_head.weight"], torch.float16, [Layer("m", inner, 2)])["text_config"]
     assert nested == {"dtype": "float16", "num_hidden_layers": 1, "layer_types": ["z"], "tie_word_embeddings": False}
     assert CONFIG["num_hidden_layers"] == 3
+
+
+def test_each_layer_keeps_the_type_that_its_own_model_gives_it():
+    taller = {"num_hidden_layers": 5, "text_config": {"layer_types": list("abcde")}}
+    made = merged_config(CONFIG, ["w"], None, [Layer("m", CONFIG, 2), Layer("t", taller, 0), Layer("t", taller, 4)])
+    assert (made["num_hidden_layers"], made["layer_types"]) == (3, ["z", "a", "e"])
+    made = merged_config({"num_hidden_layers": 3}, ["w"], None, [Layer("m", CONFIG, 1)])
+    assert made == {"num_hidden_layers": 1, "layer_types": ["y"]}
+    with pytest.raises(InputError, match=r"model old: its config\.json names layer_types of 0 layers, and layer 1 is"):
+        merged_config(CONFIG, ["w"], None, [Layer("m", CONFIG, 0), Layer("old", {"num_hidden_layers": 3}, 1)])
+    with pytest.raises(InputError, match=r"model m: its config\.json names layer_types of 3 layers, and layer 3 is"):
+        merged_config(CONFIG, ["w"], None, [Layer("m", CONFIG, 3)])
 
 
 def test_companions(tmp_path):
@@ -73,14 +86,6 @@ def test_companions(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["generation_config.json"]
     copy_companions(tmp_path / "in", tmp_path / "out", {"auto_map": {}})
     assert (tmp_path / "out" / "modeling.py").read_text() == "modeling.py"
-
-
-def test_old_weights_are_cleared_and_nothing_else(tmp_path):
-    for name in ("model.safetensors", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "notes.md"):
-        (tmp_path / name).write_text("")
-    clear_weights(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
-    clear_weights(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -42,8 +42,9 @@ def test_gradients_run_over_the_layers():
     config["models"][0]["parameters"]["weight"] = [0.0, 1.0]
     made = by_name(plan(config, a=tensors(5), b=tensors(5)))
     assert [made[f"layers.{i}.mlp.weight"].parameters.weight[0] for i in range(5)] == [0, 0.25, 0.5, 0.75, 1]
-    assert made["embed_tokens.weight"].parameters.weight[0] == 0
-    assert made["norm.weight"].parameters.weight[0] == made["lm_head.weight"].parameters.weight[0] == 1
+    # As mergekit has it, what follows the layers gets the first value too.
+    for name in ("embed_tokens", "norm", "lm_head"):
+        assert made[f"{name}.weight"].parameters.weight[0] == 0
 
 
 def test_a_single_layer_is_the_last():
@@ -75,6 +76,38 @@ def test_a_base_that_linear_lists_counts_as_a_model_and_leads():
     made = plan(linear(base_model="b"), a=tensors(), b=tensors()).tensors[0]
     assert [i.source.name for i in made.inputs] == ["b", "a"]
     assert made.parameters.weight == (0.75, 0.25)
+
+
+@pytest.mark.parametrize("method", ["linear", "karcher"])
+def test_a_base_that_is_not_listed_is_one_more_model_as_in_mergekit(method):
+    config = linear(merge_method=method, base_model="c")
+    models = {"a": tensors(), "b": tensors(), "c": tensors()}
+    if method == "linear":
+        told = r"weight has no default, and c has none; base_model is one of the models that linear merges"
+        with pytest.raises(InputError, match=told):
+            plan(config, **models)
+        config["parameters"] = {"weight": 1}
+    made = plan(config, **models)
+    assert [i.source.name for i in made.tensors[0].inputs] == ["c", "a", "b"]
+    assert made.tensors[0].parameters.weight == (1, 0.25, 0.75)
+    assert made.notes == []
+
+
+def test_a_base_that_another_method_has_no_use_for_is_told():
+    config = {"merge_method": "passthrough", "base_model": "c", "models": [{"model": "a"}]}
+    made = plan(config, a=tensors(), c=tensors())
+    assert [i.source.name for i in made.tensors[0].inputs] == ["a"]
+    assert made.notes[0].startswith("base_model c gives only its configuration and tokenizer: merge_method passthrough")
+    part = {"sources": [{"model": "a", "layer_range": [0, 1]}]}
+    config = {"merge_method": "linear", "base_model": "c", "parameters": {"weight": 1}, "slices": [part, part]}
+    assert len(plan(config, a=tensors(), c=tensors()).notes) == 1  # mergekit joins a base to models, never to slices
+
+
+def test_a_model_without_a_weight_is_named():
+    config = linear()
+    del config["models"][1]["parameters"]
+    with pytest.raises(InputError, match=r"weight has no default, and b has none$"):
+        plan(config, a=tensors(), b=tensors())
 
 
 def test_slerp_goes_from_the_base_to_the_other_model():
@@ -141,7 +174,7 @@ class TestSlices:
     def test_layers_are_renumbered(self):
         made = plan(SLICES, a=tensors(4), b=tensors(3))
         named = by_name(made)
-        assert made.layers == [0, 1, 1, 2, 3]
+        assert [(str(model), i) for model, i in made.layers] == [("a", i) for i in (0, 1, 1, 2, 3)]
         assert [i.tensor for i in named["layers.1.mlp.weight"].inputs] == ["layers.1.mlp.weight"]
         assert [i.tensor for i in named["layers.3.mlp.weight"].inputs] == ["layers.2.mlp.weight", "layers.1.mlp.weight"]
         assert named["layers.3.mlp.weight"].parameters.weight == (0.5, 5)
@@ -149,6 +182,31 @@ class TestSlices:
         assert len(named["embed_tokens.weight"].inputs) == 1
         assert len(named["norm.weight"].inputs) == len(named["lm_head.weight"].inputs) == 2
         assert len(named) == 5 * 2 + 3
+
+    @pytest.mark.parametrize("own", ["first", "last", "both"])
+    def test_an_output_layer_that_one_end_ties_is_the_last_models(self, own):
+        def model(tied):
+            made = tensors()
+            return made | {"lm_head.weight": made["embed_tokens.weight"]} if tied else made
+
+        slices = [{"sources": [{"model": name, "layer_range": [0, 2]}]} for name in "ab"]
+        models = {"a": model(own == "last"), "b": model(own == "first")}
+        made = by_name(plan({"merge_method": "passthrough", "slices": slices}, **models))
+        (head,) = made["lm_head.weight"].inputs
+        stored = "embed_tokens.weight" if own == "first" else "lm_head.weight"
+        assert (head.source.name, head.tensor) == ("b", stored)
+        assert made["embed_tokens.weight"].inputs[0].source.name == "a"
+
+    def test_two_ends_that_tie_stay_tied(self):
+        shared = tensors()
+        shared["lm_head.weight"] = shared["embed_tokens.weight"]
+        slices = [{"sources": [{"model": name, "layer_range": [0, 2]}]} for name in "ab"]
+        made = plan({"merge_method": "passthrough", "slices": slices}, a=shared, b=shared)
+        assert "lm_head.weight" not in by_name(made)
+
+    def test_what_follows_the_layers_gets_the_first_value_of_the_last_slice(self):
+        made = by_name(plan(SLICES, a=tensors(4), b=tensors(3)))
+        assert made["norm.weight"].parameters.weight == made["lm_head.weight"].parameters.weight == (0, 5)
 
     def test_refuses_layers_that_are_not_there(self):
         with pytest.raises(InputError, match=r"layer_range \[1, 4\] of a: it has 3 layers"):
@@ -194,10 +252,6 @@ def test_refuses_tensors(change, message):
         (linear(merge_method="ties"), "merge_method ties needs base_model"),
         (linear(merge_method="salsa", models=[{"model": "a"}]), "needs 2 models, found 1"),
         (linear(models=[{"model": "a"}]), "'weight' is missing"),
-        (
-            linear(models=[{"model": "a", "parameters": {"weight": 1, "normalize": True}}]),
-            "the parameters of a: normalize is one for all models",
-        ),
     ],
 )
 def test_refuses_settings(config, message):
@@ -208,6 +262,15 @@ def test_refuses_settings(config, message):
 def test_settings_without_effect_are_told():
     made = plan(linear({"int8_mask": True, "density": 0.5}), a=tensors(), b=tensors())
     assert made.notes == [
-        "int8_mask has no effect: masks are never kept",
+        "int8_mask has no effect: masks take one byte an entry in any case",
         "density has no effect: merge_method linear has no such parameter",
     ]
+
+
+def test_a_setting_of_all_among_a_models_own_is_told():
+    config = linear()
+    config["models"][0]["parameters"]["normalize"] = False
+    made = plan(config, a=tensors(), b=tensors())
+    told = "normalize in the parameters of a has no effect: it is one for all models, given under parameters at the top"
+    assert made.notes == [told]
+    assert made.tensors[0].parameters.normalize

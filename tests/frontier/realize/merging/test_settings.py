@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
+import torch
 
 from frontier.errors import InputError
-from frontier.realize.merging.settings import check_setting, value_of
+from frontier.realize.merging.settings import check_setting, plain, value_of
 
 MLP = "model.layers.1.mlp.up_proj.weight"
 
@@ -34,6 +36,12 @@ def test_a_list_of_numbers_that_is_no_gradient():
     assert value_of([0.2, 0.8], tuple, MLP, 0.5) == [0.2, 0.8]
 
 
+def test_numbers_of_numpy_and_torch_are_plain_ones():
+    given = {"value": [np.float32(0.5), torch.tensor(2.0), (np.arange(2), torch.ones(1, dtype=torch.bool))], "x": "mlp"}
+    assert plain(given) == {"value": [0.5, 2.0, [[0, 1], [True]]], "x": "mlp"}
+    assert type(plain(np.float64(0.1))) is float
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -41,6 +49,7 @@ def test_a_list_of_numbers_that_is_no_gradient():
         (None, "has no value"),
         ([0.5, {"value": 1}], "mixes values and filters"),
         ([{"fliter": "mlp", "value": 1}], "'fliter': did you mean 'filter'"),
+        ([{"filter": 0, "value": 1}, {"value": 0.5}], "filter must be a part of a tensor's name, or left out, found 0"),
         ([{"filter": "mlp"}], "every filter needs a plain value"),
         ([{"value": {"value": 1}}], "every filter needs a plain value"),
         ([{"value": [0.1, "high"]}], "must be a number or a list of numbers"),

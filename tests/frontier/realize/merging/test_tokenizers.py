@@ -33,6 +33,30 @@ def test_one_token_with_two_ids_is_refused(tmp_path, vocabulary):
         check_tokenizers({"one": one, "two": two}, "base")
 
 
+def test_one_id_with_two_tokens_is_refused_in_every_pair(tmp_path):
+    small = save(tmp_path / "small", {"a": 0, "b": 1})
+    chat = save(tmp_path / "chat", {"a": 0, "b": 1}, [("<|im_start|>", 2)])
+    padded = save(tmp_path / "padded", {"a": 0, "b": 1}, [("[PAD]", 2)])
+    check_tokenizers({"small": small, "padded": padded}, None)
+    message = r"tokenizers of chat and padded differ: id 2 is '<\|im_start\|>' in one and '\[PAD\]' in the other"
+    with pytest.raises(InputError, match=message):
+        check_tokenizers({"small": small, "chat": chat, "padded": padded}, None)
+    with pytest.raises(InputError, match="id 0 is 'a' in one and 'x' in the other"):
+        check_tokenizers({"small": small, "other": save(tmp_path / "other", {"x": 0, "y": 1})}, None)
+
+
+def test_two_models_behind_the_first_are_compared_too(tmp_path):
+    folders = {"first": save(tmp_path / "first", {"a": 0})}
+    folders |= {n: save(tmp_path / n, {"a": 0}, [("<x>", i)]) for n, i in (("second", 1), ("third", 2))}
+    with pytest.raises(InputError, match="tokenizers of second and third differ: token '<x>' is 1 in one and 2"):
+        check_tokenizers(folders, None)
+
+
+def test_an_added_token_on_one_of_the_vocabulary(tmp_path):
+    one = save(tmp_path / "one", {"a": 0, "b": 1}, [("<b>", 1)])
+    check_tokenizers({"one": one, "two": save(tmp_path / "two", {"a": 0, "b": 1})}, None)
+
+
 def test_old_vocabularies_are_compared_as_files(tmp_path):
     for name, text in (("one", "x"), ("two", "x"), ("three", "y")):
         (tmp_path / name).mkdir()

@@ -115,3 +115,28 @@ def test_loose_adapters_and_shards(moalign, refused, tiny_base, plain_adapters, 
 @pytest.mark.parametrize(("text", "size"), [("5GB", 5 * 10**9), ("1.5 mb", 1_500_000), ("2GiB", 2**31), ("700", 700)])
 def test_sizes(text, size):
     assert parse_size(text) == size
+
+
+def test_the_model_for_logits_is_that_of_the_revision(plain_adapters, tmp_path, monkeypatch):
+    from moalign.cli.verbs import export
+    from moalign.policy import SteerablePolicy
+
+    asked = []
+
+    class Loaded(Exception):
+        pass
+
+    def load(*args, **options):
+        asked.append((args, options))
+        raise Loaded
+
+    monkeypatch.setattr(SteerablePolicy, "from_pretrained", load)
+    (tmp_path / "prompts.txt").write_text("a good day\n")
+    given = {"prompts": str(tmp_path / "prompts.txt"), "output_dir": "", "base": "org/base@v2"}
+    for more in ({"bundle": "it"}, {"adapters": {"helpful": "there"}}):
+        with pytest.raises(Loaded):
+            export._measure(export.ExportOptions(**given, **more), None, None)
+    assert asked == [
+        (("it",), {"base": "org/base", "revision": "v2"}),
+        (("org/base",), {"adapters": {"helpful": "there"}, "revision": "v2"}),
+    ]

@@ -74,7 +74,16 @@ def test_a_layout_without_a_place_for_an_entry(tmp_path):
     [
         ("shop", {}, "there is a key 'shop' already"),
         ("a b", {}, "name must be up to 64 letters"),
-        ("x", {"max_tokens": 0}, "max_tokens must be a whole number of at least 1, found 0"),
+        (
+            "x",
+            {"max_tokens": 0},
+            "max_tokens must be a whole number of at least 1 and at most 1000000000000000, found 0",
+        ),
+        (
+            "x",
+            {"tokens_per_day": 10**400},
+            "tokens_per_day must be a whole number of at least 1 and at most 1000000000000000",
+        ),
         ("x", {"preference": {"safe": {"min": 2, "max": 1}}}, "safe: min 2 is above max 1"),
     ],
 )

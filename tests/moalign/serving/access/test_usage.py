@@ -94,3 +94,13 @@ def test_without_limits_nothing_is_refused(usage):
         usage.enter(ANYONE)
         usage.reserve(ANYONE, 10**9)(0)
     assert usage.running == 1000
+
+
+def test_no_more_tokens_than_allowed_however_long_a_request_takes(usage, clock):
+    caller = Caller("x", tokens_per_minute=1000)
+    settle = usage.reserve(caller, 1000)
+    clock.now += 60
+    usage.reserve(caller, 1000)
+    settle(10)
+    with pytest.raises(TooMany, match="tokens_per_minute"):
+        usage.reserve(caller, 980)

@@ -299,7 +299,7 @@ def serving(start_server, wordy, front_of):
 
     @contextlib.contextmanager
     def serving(objectives, *, front=True, chat=True, ready=True, **options):
-        measured = front_of(objectives) if front else None
+        measured = front_of(objectives) if front is True else front or None
         policy = options.pop("policy", None) or wordy(objectives, chat)
         with start_server(policy, front=measured, **options) as server:
             end = time.monotonic() + PATIENCE

@@ -44,7 +44,7 @@ def refused(answer, status, param, code, message):
 
 def test_wishes_that_cannot_be(ask, server, asker):
     infeasible = {"maximize": "helpful", "subject_to": {"brief": {">=": 5}}}
-    refused(ask("/v1/preferences/pick", **infeasible), 400, "preference", "infeasible", "Point 0 comes nearest")
+    refused(ask("/v1/preferences/pick", **infeasible), 400, "subject_to", "infeasible", "Point 0 comes nearest")
     answer = ask("/v1/completions", prompt="w1", preference=infeasible)
     refused(answer, 400, "preference", "infeasible", "helpful 0 to 4, brief 0 to 4")
     for body, param, message in [

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import text
 
+from moalign.preference import Preference
 from moalign.serving.access import Access, add_key
 
 from .conftest import heads, make_front
@@ -77,7 +78,9 @@ def test_everything_is_shown_and_deleted(ask):
     assert greedy(ask, user="fay")["preference_source"] == "default"
 
 
-@pytest.mark.parametrize("name", ["a/b", "../v1/models", "ümlaut 😀", "a?b#c", "%2F", "x" * 256])
+@pytest.mark.parametrize(
+    "name", ["a/b", "../v1/models", "ümlaut 😀", "a?b#c", "%2F", "x" * 256, "علی\u200cرضا", "x/", " "]
+)
 def test_any_name_finds_its_user(ask, name):
     assert ask("/v1/feedback", user=name, **BRIEFER).json()["user"] == name
     path = "/v1/users/" + quote(name, safe="")
@@ -86,13 +89,20 @@ def test_any_name_finds_its_user(ask, name):
     assert ask(path, "DELETE").status_code == 404
 
 
-@pytest.mark.parametrize("name", ["", "x" * 257, "a\nb", "a\x00b"])
+@pytest.mark.parametrize("name", ["", "x" * 257, "a\nb", "a\x00b", ".", ".."])
 def test_names_that_are_none(ask, name):
     answer = ask("/v1/feedback", user=name, **BRIEFER)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "user")
     if name:
-        assert ask("/v1/users/" + quote(name, safe=""), "GET").status_code in (400, 404)
+        gone = name in (".", "..")  # from the address, before the server sees it
+        assert gone or ask("/v1/users/" + quote(name, safe=""), "GET").status_code in (400, 404)
         assert ask("/v1/completions", prompt="w1", user=name, max_tokens=1).status_code == 400
+
+
+def test_an_empty_name_is_nobody(ask):
+    answer = greedy(ask, user="")
+    assert answer["preference_source"] == "default"
+    assert answer["choices"] == greedy(ask)["choices"]
 
 
 def test_many_at_once_are_all_counted(ask):
@@ -117,7 +127,7 @@ def test_a_full_disk_is_a_503_and_answers_go_on(start_server, policy, asker, tmp
         answer = ask("/v1/feedback", user="ann", **{**BRIEFER, "prompt": "w9 " * 20_000})
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["type"]) == (503, "users_unavailable", "server_error")
-        assert "full" in error["message"]
+        assert error["message"] == "the users' database cannot be used now; answers are made without it"
         assert answer.headers["Retry-After"] == "30"
         assert greedy(ask, user="ann")["preference"] == known["preference"]
         assert greedy(ask, user="new")["preference_source"] == "default"
@@ -135,7 +145,8 @@ def test_a_database_that_is_gone_leaves_the_default(start_server, policy, asker,
         for file in tmp_path.iterdir():
             file.write_bytes(b"no database" * 100)
         assert greedy(ask, user="ann")["preference_source"] == "default"
-        assert ask("/v1/feedback", user="ann", **BRIEFER).json()["error"]["code"] == "users_unavailable"
+        error = ask("/v1/feedback", user="ann", **BRIEFER).json()["error"]
+        assert (error["code"], "file is not" in error["message"]) == ("users_unavailable", False)  # the driver's words
         assert ask("/v1/users/ann", "GET").status_code == 503
 
 
@@ -168,3 +179,43 @@ def test_keys_have_users_of_their_own(start_server, policy, asker, tmp_path):
         assert ask("/v1/users/ann", "GET", headers=shop).status_code == 200
         assert greedy(ask, headers=forum, user="ann")["preference_source"] == "default"
         assert greedy(ask, headers=shop, user="ann")["preference_source"] == "user"
+
+
+def test_a_thumb_is_against_what_the_key_lets_answers_be(start_server, policy, asker, tmp_path):
+    """The posterior is all brief; the key keeps answers at half or more of helpful, where 3 and 3 are expected."""
+    file = tmp_path / "policy.yaml"
+    key = add_key(file, "shop", {"preference": {"helpful": {"min": 0.5}}})
+    with start_server(policy, front=make_front(), heads=heads, access=Access(file)) as server:
+        while not server.service.ready:
+            pass
+        ask, shop = asker(server), {"Authorization": f"Bearer {key}"}
+        for _ in range(12):
+            ask("/v1/feedback", headers=shop, user="ann", **BRIEFER)
+        assert greedy(ask, headers=shop, user="ann")["preference"]["weights"] == pytest.approx(
+            {"helpful": 0.5, "brief": 0.5}
+        )
+        ask("/v1/feedback", headers=shop, user="ann", prompt="w9", completion="w1 w1 w2", rating="down")
+        last = ask("/v1/users/ann", "GET", headers=shop).json()["feedback"][-1]
+        assert last["differences"] == {"helpful": 2 - 3.0, "brief": -3 - 3.0}
+
+
+class Gate:
+    def preferences(self, prompts):
+        return [Preference.only("helpful")] * len(prompts)
+
+
+def test_a_thumb_names_the_preference_that_a_gate_chose(start_server, policy, asker):
+    thumb = {"user": "ann", "prompt": "w9", "completion": "w1 w1 w2", "rating": "down"}
+    with start_server(policy, front=make_front(), heads=heads, gate=lambda _: Gate()) as server:
+        while not server.service.ready:
+            pass
+        ask = asker(server)
+        answer = ask("/v1/feedback", **thumb)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, "preference")
+        assert "a gate chose it" in error["message"]
+        assert greedy(ask, user="ann")["preference_source"] == "gate"
+        assert ask("/v1/feedback", **thumb, preference={"helpful": 1}).json()["judgements"] == 1
+        # Now the user is known, and answers come from there.
+        assert greedy(ask, user="ann")["preference_source"] == "user"
+        assert ask("/v1/feedback", **thumb).json()["judgements"] == 2

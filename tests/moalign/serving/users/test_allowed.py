@@ -46,6 +46,22 @@ def test_the_projection_is_that_of_a_solver(values, low, high):
     assert ((found - weights) ** 2).sum() <= solved.fun + 1e-7
 
 
+def test_a_direction_that_a_key_forbids_is_not_known():
+    """Its answers are then made as for a user who is not known, and not refused for ever."""
+    book = UserBook(UserStore(Database("sqlite://")), Learner(("helpful", "safe")), kind="direction")
+    for caller in ("free", "bound"):
+        for _ in range(8):
+            book.record(caller, "ann", Judgement("pair", {"helpful": 1.0, "safe": -1.0}, 1.0, 0))
+    assert known_preference(book, Caller("free", {"helpful": Range(min=0.5)}), "ann").kind == "direction"
+    assert known_preference(book, Caller("bound", {"helpful": Range(max=0.5)}), "ann") is None
+
+
+def test_weights_that_a_key_forbids_altogether_are_not_known():
+    book = UserBook(UserStore(Database("sqlite://")), Learner(("helpful", "safe")))
+    book.record("k", "ann", Judgement("pair", {"helpful": 1.0, "safe": -1.0}, 1.0, 0))
+    assert known_preference(book, Caller("k", {"helpful": Range(max=0.1), "safe": Range(max=0.1)}), "ann") is None
+
+
 def test_a_users_taste_stays_within_what_the_key_allows():
     book = UserBook(UserStore(Database("sqlite://")), Learner(("helpful", "safe")))
     for caller in ("free", "bound"):

@@ -79,6 +79,15 @@ def test_a_thumb_is_against_what_was_to_be_expected():
     assert read(front=make_front(), **{**thumb, "rating": "up"}).label == 1.0
 
 
+def test_a_front_that_offers_no_point_is_none():
+    thumb = {"prompt": "w1", "completion": "w1 w1", "rating": "down"}
+    soups = ParetoFront(NAMES, (FrontPoint((3.0, 3.0), (0.1, 0.1), 9), FrontPoint((4.0, 2.0), (0.1, 0.1), 9)))
+    assert read(front=soups, normalizer=UNITS, **thumb).differences == {"helpful": 1.0, "brief": 0.0}
+    with pytest.raises(ApiError) as caught:
+        read(front=soups, **thumb)
+    assert (caught.value.status, caught.value.param, caught.value.code) == (404, "rating", "no_front")
+
+
 def test_an_unknown_reward_says_nothing():
     assert read(prompt="w1", chosen="?", rejected="w1 w2").differences == {"helpful": 0.0, "brief": 1.0}
 

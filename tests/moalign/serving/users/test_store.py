@@ -80,13 +80,63 @@ def test_what_was_learned_of_a_deleted_user_does_not_come_back(store):
     assert [j.differences["helpful"] for j in store.history("", "ann")[1]] == [2.0]
 
 
-@pytest.mark.parametrize("name", ["", "x" * 257, "a\nb", "a\x00b", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["", "x" * 257, "a\nb", "a\x00b", "\ud800", "a\u2028b", "a\u2029b", "\u0378", ".", ".."]
+)
 def test_names_that_are_none(store, name):
     for call in (store.find, store.history, store.forget):
         with pytest.raises(InputError, match="a user's name must"):
             call("", name)
     with pytest.raises(InputError, match="a user's name must"):
         store.add("", name, judgement())
+
+
+def test_names_of_every_script_and_in_either_form(store):
+    for name in ("علی\u200cرضا", "👨\u200d👩\u200d👧", "a b", "\ue000", "..."):
+        store.add("", name, judgement())
+        assert store.forget("", name) == 1
+    store.add("", "Ren\u00e9", judgement())
+    store.add("", "Rene\u0301", judgement())  # the same name from another keyboard
+    assert len(store.history("", "Ren\u00e9")[1]) == 2
+
+
+def left_of(folder, text):
+    return sum(file.read_bytes().count(text) for file in folder.iterdir())
+
+
+@pytest.mark.parametrize("later", ["write", "close"])
+def test_a_reader_who_is_in_the_way_delays_wiping_but_does_not_prevent_it(tmp_path, later):
+    path = tmp_path / "users.db"
+    store = UserStore(Database(str(path)))
+    store.add("", "ann", judgement(texts={"prompt": "a very secret prompt"}))
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM moalign_users").fetchall()
+    assert store.forget("", "ann") == 1
+    assert left_of(tmp_path, b"a very secret prompt") > 0  # the reader still sees the moment before
+    store.add("", "bob", judgement())  # still in the way, and nobody waits for long
+    assert left_of(tmp_path, b"a very secret prompt") > 0
+    reader.execute("COMMIT")
+    if later == "write":
+        store.add("", "bob", judgement())
+    else:
+        store.database.close()
+    # The reader's open connection keeps SQLite from removing the log by itself.
+    assert left_of(tmp_path, b"a very secret prompt") == 0
+    reader.close()
+
+
+def test_what_a_killed_process_left_is_wiped_by_the_next(tmp_path):
+    path = tmp_path / "users.db"
+    Database(str(path)).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA secure_delete=ON")
+    other.execute("INSERT INTO moalign_meta VALUES ('x', 'a very secret prompt')")
+    other.execute("DELETE FROM moalign_meta WHERE name = 'x'")
+    assert left_of(tmp_path, b"a very secret prompt") > 0
+    UserStore(Database(str(path))).add("", "bob", judgement())
+    assert left_of(tmp_path, b"a very secret prompt") == 0
+    other.close()
 
 
 def test_neither_names_nor_deleted_texts_are_in_the_file(tmp_path):
@@ -262,6 +312,8 @@ def test_completions_do_not_wait_for_a_database_that_fails(tmp_path, monkeypatch
         ("mysql://localhost/x", "'mysql' is not supported, allowed: sqlite, postgresql"),
         ("://", "users: "),
         ("/nowhere/at/all/users.db", "cannot be opened: unable to open database file"),
+        ("", "the name of the database is empty"),
+        ("  ", "the name of the database is empty"),
     ],
 )
 def test_databases_that_cannot_be(url, message):
@@ -294,4 +346,17 @@ def test_another_schema_is_refused(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE moalign_meta SET value = '99' WHERE name = 'schema_version'")
     with pytest.raises(InputError, match="schema version 99, this moalign reads 1"):
+        Database(str(path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM moalign_meta WHERE name = 'salt'", "UPDATE moalign_meta SET value = 'x1' WHERE name = 'salt'"],
+)
+def test_a_database_without_its_salt_is_refused(tmp_path, change):
+    path = tmp_path / "users.db"
+    Database(str(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    with pytest.raises(InputError, match="has lost its salt"):
         Database(str(path))
