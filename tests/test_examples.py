@@ -90,3 +90,9 @@ def test_what_one_person_wants(capsys):
     assert "before any question: after 0 pairs" in out
     assert max(known, key=known.get) == "warm"  # the newcomer's true weights are 0.15, 0.65, 0.2
     assert sum(known.values()) == pytest.approx(1)
+
+
+def test_no_folder_is_taken_for_a_library():
+    """Python puts the folder of a program first: trl asks for the version of a `vllm` that lies there, and falls over."""
+    names = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert not names & {"vllm", "trl", "peft", "torch", "transformers", "datasets", "accelerate"}

@@ -8,7 +8,7 @@ adapter at those weights: all experts' factors side by side, rank Σ r_k, writte
     curl 127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \
         -d '{"model": "policy@helpful=0.7,brief=0.3", "prompt": "Hello"}'
 
-Weights are snapped to a lattice (`MOALIGN_VLLM_STEP`, 0.05). vLLM rounds the float32 factors to its `--lora-dtype`. examples/vllm/README.md has all settings, and the
+Weights are snapped to a lattice (`MOALIGN_VLLM_STEP`, 0.05). vLLM rounds the float32 factors to its `--lora-dtype`. examples/vllm_server/README.md has all settings, and the
 commands for several devices and several machines. For any weights whatever in one batch, unsnapped, there is `moalign serve`.
 """
 
