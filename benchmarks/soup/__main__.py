@@ -4,8 +4,6 @@ python -m benchmarks.soup --data ../shared/data --json out.json
 """
 
 import argparse
-import tempfile
-from pathlib import Path
 
 from benchmarks.parts import options, run_parts
 from benchmarks.report import Row, main
@@ -16,8 +14,7 @@ PARTS = ("oracle", "stories")
 
 def run(args: argparse.Namespace) -> list[Row]:
     """Layer-wise soups, global soups and linear interpolation at the same number of evaluations."""
-    with tempfile.TemporaryDirectory() as scratch:
-        return run_parts("benchmarks.soup", args.parts, Context(Path(scratch), args.data, args.keep, args.quick))
+    return run_parts("benchmarks.soup", args.parts, Context(args.data, args.keep, args.quick))
 
 
 if __name__ == "__main__":

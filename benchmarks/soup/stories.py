@@ -1,12 +1,16 @@
 """Soups of a real story teller's experts, judged again on prompts and random numbers that the search did not see."""
 
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from benchmarks.jobs import Job, run_jobs
 from benchmarks.report import Row
-from benchmarks.soup.context import Context, ordering, searches, volume
+from benchmarks.soup.context import WIDE, Context, kinds, ordering, searches, volume
 from benchmarks.stories import MAX_NEW_TOKENS, base_model, readers, story_prompts, story_reward
 from frontier.front import ParetoFront
 from frontier.measure import reference_point
@@ -20,57 +24,79 @@ from reward_heads import Normalizer, VectorReward
 
 # A nat costs what training charges for it.
 BETA = 0.15
+# Runs of layers; the story teller has five.
+RUNS = 3
+# Sums of coefficients below 1 are best here, which the simplex does not have.
+KINDS = kinds(WIDE, "global_simplex")
 
 
 def rows(context: Context) -> list[Row]:
     """Hypervolume of z-scored rewards - β KL on held-out prompts, and on those of the search."""
     if context.data is None or not (context.data / "loaders.py").is_file():
         return [Row("stories.skipped", "the folder with real data is not there: --data", None)]
-    steps, budget, prompts, blocks = (6, 10, 12, 2) if context.quick else (60, 45, 48, 3)
-    data = readers(context.data)
-    reward = story_reward(data.vader_lexicon())
-    texts = story_prompts(data.tinystories())
-    base = base_model(data.STORIES_MODEL, context.scratch / "base")
-    policy, normalizer = experts(context, base, reward, texts[256:], steps)
-
-    def evaluator(part: list[str], seed: int) -> SoupEvaluator:
-        return SoupEvaluator(
-            policy,
-            reward,
-            part,
-            normalizer=normalizer,
-            kl_coefficient=BETA,
-            max_new_tokens=MAX_NEW_TOKENS,
-            seed=seed,
-        )
-
-    search, judge = evaluator(texts[:prompts], 0), evaluator(texts[128 : 128 + prompts], 1)
-    fronts = searches(
-        search,
-        policy.experts,
-        search.objectives,
-        budget=budget,
-        layers=blocks,
-        seed=0,
-        evaluations=Evaluations(content=search.content(), places=policy.experts.places),
-    )
-    what = f"hypervolume of z-scored rewards − {BETA:g} KL, experts of {steps // 3} updates, {budget} soups on {prompts} prompts"
-    found = {name: front.rewards for name, front in fronts.items()}
-    held_out = {name: again(front, judge) for name, front in fronts.items()}
+    seeds, steps, budget, prompts = (1, 3, 8, 6) if context.quick else (2, 90, 45, 128)
+    settings = {"data": str(context.data), "steps": steps, "budget": budget, "prompts": prompts}
+    jobs = [Job(one, {"seed": seed, **settings}, 180.0) for seed in range(seeds)]
+    results = run_jobs(jobs, what="Soups of story tellers", keep=context.keep)
+    what = f"z-scored rewards − {BETA:g} KL, three experts of {steps // 3} updates each, {budget} soups on {prompts} prompts"
+    fresh = f"{what}; the front that was found, measured again on {2 * prompts} other prompts"
+    own = f"{what}; as the search measured it, so that chosen luck counts"
+    unit = "cubed reference sd"
     return [
-        *ordering(
-            "stories", _volumes(held_out), f"{what}; the front found, measured again on as many other prompts", ""
-        ),
-        *ordering("stories.search", _volumes(found), f"{what}; as the search measured it, so chosen luck counts", ""),
+        *ordering("stories", results, KINDS, fresh, unit, "held_out"),
+        *ordering("stories.search", results, KINDS, own, unit, "search"),
     ]
 
 
+def one(seed: int, data: str, steps: int, budget: int, prompts: int) -> dict[str, Any]:
+    """The hypervolumes that each search reaches, on held-out prompts and on its own."""
+    source = readers(Path(data))
+    reward = story_reward(source.vader_lexicon())
+    texts = story_prompts(source.tinystories())
+    with tempfile.TemporaryDirectory() as folder:
+        base = base_model(source.STORIES_MODEL, Path(folder) / "base")
+        policy, normalizer = experts(Path(folder), base, reward, texts[3 * prompts :], steps, seed)
+    options: dict[str, Any] = {"normalizer": normalizer, "kl_coefficient": BETA, "max_new_tokens": MAX_NEW_TOKENS}
+    search = SoupEvaluator(policy, reward, texts[:prompts], seed=seed, **options)
+    judge = SoupEvaluator(policy, reward, texts[prompts : 3 * prompts], seed=1000 + seed, **options)
+    fronts = searches(search, policy.experts, search.objectives, budget=budget, layers=RUNS, seed=seed, kinds=KINDS)
+    again = Judged(judge, policy)
+    return {
+        "search": volumes({name: front.rewards for name, front in fronts.items()}),
+        "held_out": volumes({name: again(front) for name, front in fronts.items()}),
+    }
+
+
+class Judged:
+    """What the soups of fronts give on other prompts; a soup that several fronts hold is asked once.
+
+    Args:
+        judge (`SoupEvaluator`): with the other prompts.
+        policy (`SoupPolicy`): that is judged.
+    """
+
+    def __init__(self, judge: SoupEvaluator, policy: SoupPolicy) -> None:
+        self.judge = judge
+        self.known = Evaluations(places=policy.experts.places)
+
+    def __call__(self, front: ParetoFront) -> list[tuple[float, ...]]:
+        """Their rewards."""
+        found = []
+        for soup in map(Soup.of_point, front.points):
+            if self.known.get(soup) is None:
+                self.known.add(soup, self.judge(soup))
+            evaluation = self.known.get(soup)
+            assert evaluation is not None
+            found.append(evaluation.point.rewards)
+        return found
+
+
 def experts(
-    context: Context, base: str, reward: VectorReward, prompts: list[str], steps: int
+    folder: Path, base: str, reward: VectorReward, prompts: list[str], steps: int, seed: int
 ) -> tuple[SoupPolicy, Normalizer | None]:
     """An expert for each objective by online RL, as the stories benchmark trains its soups."""
     config = CLPConfig(
-        output_dir=str(context.scratch / "soup"),
+        output_dir=str(folder / "soup"),
         max_steps=steps,
         per_device_train_batch_size=32,
         num_generations=4,
@@ -84,28 +110,23 @@ def experts(
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        seed=0,
+        seed=seed,
         bf16=False,
         use_cpu=True,
         gradient_checkpointing=False,
     )
     trained = train_rewarded_soups(base, reward, config, Dataset.from_dict({"prompt": prompts}))
-    trained.save_pretrained(context.scratch / "bundle")
+    trained.save_pretrained(folder / "bundle")
     document = trained.normalizer
     normalizer = Normalizer.from_json(document) if document else _measured(trained, reward, prompts)
-    return soup_of_bundle(context.scratch / "bundle"), normalizer
+    return soup_of_bundle(folder / "bundle"), normalizer
 
 
 def _measured(trained: SteerablePolicy, reward: VectorReward, prompts: list[str]) -> Normalizer:
     return measure_normalizer(trained, reward, prompts[:256], max_new_tokens=MAX_NEW_TOKENS)
 
 
-def again(front: ParetoFront, judge: SoupEvaluator) -> list[tuple[float, ...]]:
-    """What the front's soups give on other prompts."""
-    return [judge(Soup.of_point(point)).point.rewards for point in front.points]
-
-
-def _volumes(rewards: dict[str, Any]) -> dict[str, list[float]]:
+def volumes(rewards: Mapping[str, Any]) -> dict[str, float]:
     """Above one reference point for all."""
     place = reference_point(np.vstack([np.asarray(r) for r in rewards.values()]))
-    return {name: [volume(r, place)] for name, r in rewards.items()}
+    return {name: volume(r, place) for name, r in rewards.items()}

@@ -11,6 +11,8 @@ from frontier.measure.rows import whole_number
 from frontier.realize.soup.space import SoupSpace
 
 Array = NDArray[np.float64]
+# The share of the budget that a search over blocks gives to the whole model first: it learns where the front is, on which blocks then improve.
+WHOLE = 1 / 3
 
 
 class SoupOptimizer(ABC):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import toy
 
+from frontier import measure
 from frontier.errors import InputError
 from frontier.front import FrontPoint
 from frontier.realize.soup import OPTIMIZERS, Evaluation, Evaluations, Soup, SoupSpace, search_soups
@@ -31,6 +32,35 @@ def test_a_search_over_blocks_comes_near_the_known_front_and_beats_every_soup_of
     assert toy.ALIKE < share * toy.WHOLE < toy.volume(front.rewards) <= toy.WHOLE
     lattice = search("lattice", budget, SoupSpace(toy.NAMES))
     assert toy.volume(lattice.rewards) <= toy.ALIKE
+
+
+@pytest.mark.parametrize(("optimizer", "budget"), [("nsga2", 60), ("improvement", 24)])
+def test_a_search_over_blocks_begins_as_the_one_over_the_whole_model(optimizer, budget):
+    kept, whole, parts = Evaluations(places=("0", "1", "head")), [], []
+    for asked, space in ((whole, SoupSpace(toy.NAMES)), (parts, toy.SPACE)):
+
+        def listing(soup, asked=asked):
+            asked.append(kept.key(soup))
+            return toy.evaluate(soup)
+
+        search(optimizer, budget, space, listing, reference=False)
+    alike = next(i for i, (a, b) in enumerate(zip(whole, parts, strict=True)) if a != b)
+    assert budget / 3 <= alike < budget / 2
+
+
+def test_nothing_is_lost_where_blocks_do_not_matter():
+    """Rewards of the mean over blocks alone: deviations bring nothing, and must cost nothing."""
+
+    def evaluate(soup):
+        share = np.mean([soup.at_place(place)[0] for place in ("0", "1", "head")])
+        return 1 - (1 - share) ** 2, 1 - share**2
+
+    place = np.array([-0.1, -0.1])
+    found = [
+        measure.hypervolume(search("improvement", 21, space, evaluate).rewards, place)
+        for space in (SoupSpace(toy.NAMES), toy.SPACE)
+    ]
+    assert found[1] > 0.995 * found[0]
 
 
 def test_a_search_over_one_block_finds_its_front():
