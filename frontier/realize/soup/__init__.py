@@ -4,7 +4,7 @@
     >>> space = SoupSpace(("helpful", "brief"), blocks=("layers 0-3", "layers 4-7"))
     >>> def rewards_of(soup):  # what a soup gives; here the first half of the model matters for the one, the second for the other
     ...     return soup.at_place("0")[0], soup.at_place("7")[1]
-    >>> front = search_soups(rewards_of, space, objectives=["helpful", "brief"], budget=60, progress=None)
+    >>> front = search_soups(rewards_of, space, objectives=["helpful", "brief"], budget=40, optimizer="improvement", progress=None)
     >>> best = max(front.points, key=lambda point: sum(point.rewards))
     >>> Soup.of_point(best).coefficients
     ((1.0, 0.0), (0.0, 1.0))
