@@ -80,7 +80,7 @@ def test_64_requests_in_one_batch_get_what_each_gets_alone(policy):
 
         batch.prefixes.remember = remembered
         together = asyncio.run(everybody(engine))
-        assert engine.stats().reused_tokens > 100
+        assert engine.stats().reused_tokens > 0
         assert engine.stats().cache_bytes <= 500 * engine.position_bytes
     assert together == [[(c.text, c.token_ids) for c in answers] for answers in alone]
     # It did happen: beginnings were forgotten, prompts went in pieces, several at once, and rows were decoded together.
