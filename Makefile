@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo test lint bench page clean
+.PHONY: install demo test lint bench page docs clean
 
 install: $(INSTALLED)
 
@@ -32,6 +32,10 @@ bench: $(INSTALLED)
 # After a change in web/: builds the server's page into moalign/serving/page/, which is committed with it.
 page:
 	cd web && npm ci --no-audit --no-fund && npm run build
+
+# The documentation in build/site, with the notebooks' outputs (some minutes); RUN_NOTEBOOKS=false leaves them out.
+docs: $(INSTALLED)
+	RUN_NOTEBOOKS=$${RUN_NOTEBOOKS:-true} NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv runs build dist *.egg-info

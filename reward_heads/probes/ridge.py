@@ -1,6 +1,8 @@
 r"""Ridge regression with an intercept, for many penalties at once.
 
-$$ \min_{b, \beta} \sum_i (t_i - b - \beta \cdot x_i)^2 + \alpha \|\beta\|^2 \qquad ([Hoerl & Kennard, 1970](https://doi.org/10.2307/1267351)) $$
+$$ \min_{b, \beta} \sum_i (t_i - b - \beta \cdot x_i)^2 + \alpha \|\beta\|^2 $$
+
+([Hoerl & Kennard, 1970](https://doi.org/10.2307/1267351)).
 
 With the eigenvectors $V$ and eigenvalues $s$ of the centred design: $\beta = V\,(s + \alpha)^{-1} V^\top X^\top (t - \bar t)$.
 """
