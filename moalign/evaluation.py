@@ -267,14 +267,12 @@ def measure_front(
             info[f"normalizer/{name}"] = other.normalizer.to_json()
 
     by_prompt = [
-        _by_prompt(normalizer(p.rewards) if normalizer is not None else p.rewards, samples_per_prompt) for p in parts
+        rewards_by_prompt(normalizer(p.rewards) if normalizer is not None else p.rewards, samples_per_prompt)
+        for p in parts
     ]
 
     def point(part: Samples, rewards: Tensor, preference: Preference | None) -> FrontPoint:
-        mean, error = _mean_and_error(rewards)
-        unknown = [name for name, value in zip(policy.objectives, mean, strict=True) if math.isnan(value)]
-        if unknown:
-            raise InputError(f"the reward of objective '{unknown[0]}' is not known for any completion of a point")
+        mean, error = point_rewards(rewards, policy.objectives)
         extra: dict[str, Any] = {
             "perplexity_under_reference": float(torch.exp(-part.reference_log_probs.sum() / part.tokens.sum())),
             "mean_tokens": float(part.tokens.float().mean()),
@@ -282,7 +280,7 @@ def measure_front(
         }
         for name, other in (others or {}).items():
             scored = score_completions(other, each, part.completions, 512)
-            other_mean, other_error = _mean_and_error(_by_prompt(scored, samples_per_prompt))
+            other_mean, other_error = _mean_and_error(rewards_by_prompt(scored, samples_per_prompt))
             extra |= {f"rewards/{name}": _json(other_mean), f"standard_error/{name}": _json(other_error)}
         return FrontPoint(
             rewards=tuple(mean),
@@ -309,13 +307,35 @@ def measure_front(
     )
 
 
-def _by_prompt(rewards: Tensor, samples_per_prompt: int) -> Tensor:
-    """`[N, K]` in double precision: the mean over the completions of each prompt, NaN where no reward of them is known."""
+def rewards_by_prompt(rewards: Tensor, samples_per_prompt: int) -> Tensor:
+    """`[N, K]` in double precision: the mean over the completions of each prompt, NaN where no reward of them is known.
+
+    Args:
+        rewards (`Tensor`): `[N * samples_per_prompt, K]`, the completions of a prompt one after the other.
+        samples_per_prompt (`int`): completions per prompt.
+    """
     return rewards.double().view(-1, samples_per_prompt, rewards.shape[1]).nanmean(1)
 
 
+def point_rewards(by_prompt: Tensor, objectives: Sequence[str], of: str = "a point") -> tuple[list[float], list[float]]:
+    """Mean over prompts and its standard error, `[K]` each; prompts whose reward is not known are left out per objective.
+
+    Args:
+        by_prompt (`Tensor`): `[N, K]`, NaN = not known.
+        objectives (`Sequence[str]`): the K names.
+        of (`str`, *optional*): whose completions they are, for the message.
+
+    Raises:
+        InputError: an objective whose reward is not known for any prompt.
+    """
+    mean, error = _mean_and_error(by_prompt)
+    unknown = [name for name, value in zip(objectives, mean, strict=True) if math.isnan(value)]
+    if unknown:
+        raise InputError(f"the reward of objective '{unknown[0]}' is not known for any completion of {of}")
+    return mean, error
+
+
 def _mean_and_error(by_prompt: Tensor) -> tuple[list[float], list[float]]:
-    """Mean over prompts and its standard error, `[K]` each; prompts whose reward is not known are left out per objective."""
     means, errors = [], []
     for column in by_prompt.T:
         known = column[~column.isnan()]

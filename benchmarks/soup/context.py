@@ -12,6 +12,7 @@ from benchmarks.jobs import Result
 from benchmarks.report import Row, at_least
 from frontier.front import ParetoFront
 from frontier.measure import hypervolume
+from frontier.measure.uncertainty import compare_rewards
 from frontier.realize.soup import Evaluations, Experts, SoupSpace, blocks_of, search_soups
 
 
@@ -122,14 +123,38 @@ def volume(rewards: Any, place: NDArray[np.float64]) -> float:
     return hypervolume(np.maximum(np.asarray(rewards, dtype=np.float64), place), place)
 
 
+def compared(
+    rewards: Mapping[str, NDArray[np.float64]], place: NDArray[np.float64], resamples: int = 1000
+) -> dict[str, list[float]]:
+    """`[value, low, high]` of every ratio of two hypervolumes: prompts redrawn for both at once, the luck of the best of noisy means taken off (`compare_rewards`).
+
+    Args:
+        rewards (`Mapping[str, NDArray]`): by kind, `[P, N, K]` rewards of its points on the same N prompts.
+        place (`NDArray`): `[K]`, the reference point.
+        resamples (`int`, *optional*, defaults to 1000): of the prompts.
+    """
+    # Of very few prompts a redraw may leave nothing above the reference point, which has no logarithm.
+    least = max(1e-3 * min(volume(rows.mean(axis=1), place) for rows in rewards.values()), 1e-9)
+
+    def logarithm(means: NDArray[np.float64]) -> float:
+        return float(np.log(max(volume(means, place), least)))
+
+    found = {}
+    for name, (one, other, _) in RATIOS.items():
+        if {one, other} <= rewards.keys():
+            gap = compare_rewards(rewards[one], rewards[other], logarithm, resamples=resamples).difference
+            found[name] = [float(np.exp(v)) for v in (gap.value, gap.low, gap.high)]
+    return found
+
+
 def ordering(
     part: str, results: Sequence[Result], kinds: Mapping[str, Kind], what: str, unit: str, group: str | None = None
 ) -> list[Row]:
-    """A row for the hypervolume of each kind and one for each ratio between two of them: the mean over seeds, and their range.
+    """A row for the hypervolume of each kind and one for each ratio between two of them: the mean over seeds, with the range of them or, where prompts were redrawn, the interval.
 
     Args:
         part (`str`): before the ids.
-        results (`Sequence[Result]`): one a seed, whose figures are hypervolumes by kind (those under `group`, where that is given).
+        results (`Sequence[Result]`): one a seed, whose figures are hypervolumes by kind (those under `group`, where that is given) and, under `ratios`, what `compared` gives, if that is known.
         kinds (`Mapping[str, Kind]`): that were searched.
         what (`str`): of the hypervolumes.
         unit (`str`): of the hypervolumes.
@@ -150,11 +175,22 @@ def ordering(
     for name, (one, other, barred) in RATIOS.items():
         if not {one, other} <= kinds.keys():
             continue
-        mean, interval = _over_seeds([f[one] / f[other] for f in figures])
+        if "ratios" in figures[0]:
+            mean, interval = _pooled([f["ratios"][name] for f in figures])
+        else:
+            mean, interval = _over_seeds([f[one] / f[other] for f in figures])
         text = f"hypervolume of {one} over that of {other}, equally many evaluations; {one}: {kinds[one].what}; {other}: {kinds[other].what}; {seeds}"
         bar = at_least(1.0, mean) if barred else {}
         rows.append(Row(f"{part}.{name}", text, mean, "ratio", interval=interval, **bar))
     return rows
+
+
+def _pooled(found: Sequence[Sequence[float]]) -> tuple[float, list[float]]:
+    """The mean of values with intervals, and its own: errors of different seeds are independent."""
+    value, low, high = np.array(found).T
+    mean = float(value.mean())
+    down, up = (float(np.sqrt((reach**2).sum()) / len(value)) for reach in (value - low, high - value))
+    return mean, [mean - down, mean + up]
 
 
 def _over_seeds(found: Sequence[float]) -> tuple[float, list[float]]:

@@ -19,7 +19,7 @@ from moalign.oracle import OracleWorld
 from moalign.soup import SoupPolicy, soup_of_bundle
 
 BETA = 0.3
-KINDS = kinds(SIMPLEX, "global_nsga2", "layerwise_nsga2", "global_wide", "layerwise_wide")
+KINDS = kinds(SIMPLEX, "global_wide", "layerwise_wide")
 
 
 def rows(context: Context) -> list[Row]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 
 from benchmarks.jobs import Job, run_jobs
 from benchmarks.report import Row
-from benchmarks.soup.context import WIDE, Context, kinds, ordering, searches, volume
+from benchmarks.soup.context import WIDE, Context, compared, kinds, ordering, searches, volume
 from benchmarks.stories import MAX_NEW_TOKENS, base_model, readers, story_prompts, story_reward
 from frontier.front import ParetoFront
 from frontier.measure import reference_point
@@ -26,8 +27,10 @@ from reward_heads import Normalizer, VectorReward
 BETA = 0.15
 # Runs of layers; the story teller has five.
 RUNS = 3
+# So many times the search's prompts judge what it found.
+FRESH = 3
 # Sums of coefficients below 1 are best here, which the simplex does not have.
-KINDS = kinds(WIDE, "global_simplex")
+KINDS = kinds(WIDE)
 
 
 def rows(context: Context) -> list[Row]:
@@ -39,7 +42,7 @@ def rows(context: Context) -> list[Row]:
     jobs = [Job(one, {"seed": seed, **settings}, 180.0) for seed in range(seeds)]
     results = run_jobs(jobs, what="Soups of story tellers", keep=context.keep)
     what = f"z-scored rewards − {BETA:g} KL, three experts of {steps // 3} updates each, {budget} soups on {prompts} prompts"
-    fresh = f"{what}; the front that was found, measured again on {2 * prompts} other prompts"
+    fresh = f"{what}; the front that was found, measured again on {FRESH * prompts} other prompts; ratios with 95 % intervals over these"
     own = f"{what}; as the search measured it, so that chosen luck counts"
     unit = "cubed reference sd"
     return [
@@ -55,15 +58,17 @@ def one(seed: int, data: str, steps: int, budget: int, prompts: int) -> dict[str
     texts = story_prompts(source.tinystories())
     with tempfile.TemporaryDirectory() as folder:
         base = base_model(source.STORIES_MODEL, Path(folder) / "base")
-        policy, normalizer = experts(Path(folder), base, reward, texts[3 * prompts :], steps, seed)
+        policy, normalizer = experts(Path(folder), base, reward, texts[(1 + FRESH) * prompts :], steps, seed)
     options: dict[str, Any] = {"normalizer": normalizer, "kl_coefficient": BETA, "max_new_tokens": MAX_NEW_TOKENS}
     search = SoupEvaluator(policy, reward, texts[:prompts], seed=seed, **options)
-    judge = SoupEvaluator(policy, reward, texts[prompts : 3 * prompts], seed=1000 + seed, **options)
+    judge = SoupEvaluator(policy, reward, texts[prompts : (1 + FRESH) * prompts], seed=1000 + seed, **options)
     fronts = searches(search, policy.experts, search.objectives, budget=budget, layers=RUNS, seed=seed, kinds=KINDS)
     again = Judged(judge, policy)
+    rewards = {name: again(front) for name, front in fronts.items()}
+    means = {name: found.mean(axis=1) for name, found in rewards.items()}
     return {
         "search": volumes({name: front.rewards for name, front in fronts.items()}),
-        "held_out": volumes({name: again(front) for name, front in fronts.items()}),
+        "held_out": volumes(means) | {"ratios": compared(rewards, reference_point(np.vstack([*means.values()])))},
     }
 
 
@@ -79,16 +84,17 @@ class Judged:
         self.judge = judge
         self.known = Evaluations(places=policy.experts.places)
 
-    def __call__(self, front: ParetoFront) -> list[tuple[float, ...]]:
-        """Their rewards."""
+    def __call__(self, front: ParetoFront) -> NDArray[np.float64]:
+        """`[P, N, K]`, their rewards on every prompt."""
         found = []
         for soup in map(Soup.of_point, front.points):
             if self.known.get(soup) is None:
                 self.known.add(soup, self.judge(soup))
             evaluation = self.known.get(soup)
             assert evaluation is not None
-            found.append(evaluation.point.rewards)
-        return found
+            assert evaluation.by_prompt is not None
+            found.append(evaluation.by_prompt)
+        return np.array(found)
 
 
 def experts(

@@ -260,7 +260,7 @@ def mix(
         InputError: numbers of folders and weights differ, a weight is not finite, bases or shapes differ, or a folder does something that no
             factors describe (use `mix_deltas`).
     """
-    used = _used(folders, weights, same_base)
+    used = used_folders(folders, weights, same_base)
     for folder, _ in used:
         if not folder.low_rank:
             names = [
@@ -306,7 +306,7 @@ def mix_deltas(
     Returns:
         `Iterator[tuple[str, Tensor]]`: tensor names and their changes; one dense tensor is in memory at a time.
     """
-    used = _used(folders, weights, same_base)
+    used = used_folders(folders, weights, same_base)
     for name in dict.fromkeys(name for folder, _ in used for name in folder.tensors):
         changes = [folder.delta(name, base) * w for folder, w in used if name in folder.tensors]
         shapes = {tuple(change.shape) for change in changes}
@@ -332,9 +332,21 @@ def check_same_base(folders: Sequence[LoraFolder]) -> None:
         )
 
 
-def _used(folders: Sequence[LoraFolder], weights: Sequence[float], same_base: bool) -> list[tuple[LoraFolder, float]]:
+def used_folders(
+    folders: Sequence[LoraFolder], weights: Sequence[float], same_base: bool = True
+) -> list[tuple[LoraFolder, float]]:
+    """The adapters of non-zero weight, with their weights.
+
+    Args:
+        folders (`Sequence[LoraFolder]`): K adapters.
+        weights (`Sequence[float]`): K numbers, any sign.
+        same_base (`bool`, *optional*, defaults to `True`): refuse folders that name different bases.
+
+    Raises:
+        InputError: numbers of folders and weights differ, a weight is not finite, or bases differ.
+    """
     if len(folders) != len(weights):
-        raise InputError(f"{len(folders)} folders need as many weights, found {len(weights)}")
+        raise InputError(f"{len(folders)} adapters need as many weights, found {len(weights)}")
     if not all(math.isfinite(w) for w in weights):
         raise InputError(f"weights must be finite, found {list(weights)}")
     if same_base:

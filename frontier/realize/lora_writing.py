@@ -13,6 +13,7 @@ from torch import Tensor
 from frontier.atomic import write_text
 from frontier.errors import InputError
 from frontier.realize.lora_folder import LoraFolder, mix, mix_deltas
+from frontier.realize.lora_reading import LoraModule
 from frontier.realize.merging.tensor_files import Layout, TensorFileWriter
 
 CONFIG = "adapter_config.json"
@@ -79,10 +80,7 @@ def sum_as_lora(
     ]
     factors = mix(thin, weights, same_base=same_base)
     untouched = {
-        name: (
-            module.up.new_zeros(module.up.shape[0], 1).float(),
-            module.down.new_zeros(1, module.down.shape[1]).float(),
-        )
+        name: no_change(module)
         for folder in folders
         for name, module in folder.modules.items()
         if name not in factors and name not in taken
@@ -95,12 +93,43 @@ def sum_as_lora(
     return LoraSum(
         factors,
         untouched,
-        frozenset(name for folder in folders for name, module in folder.modules.items() if module.embedding),
-        whole,
-        any(bool(folder.config.get("fan_in_fan_out")) for folder in folders),
-        folders[0].base,
-        folders[0].revision,
+        **_of_all(folders),
+        whole=whole,
     )
+
+
+def sum_of_factors(folders: Sequence[LoraFolder], factors: Mapping[str, tuple[Tensor, Tensor] | None]) -> LoraSum:
+    """Factors that were mixed elsewhere, such as with other weights in every layer, as one LoRA.
+
+    Args:
+        folders (`Sequence[LoraFolder]`): the adapters that they were mixed of, all of low rank.
+        factors (`Mapping[str, tuple[Tensor, Tensor] | None]`): by module: B and A as in `LoraSum`; `None` changes nothing.
+    """
+    modules = {name: module for folder in folders for name, module in folder.modules.items()}
+    return LoraSum(
+        {name: pair for name, pair in factors.items() if pair is not None},
+        {name: no_change(modules[name]) for name, pair in factors.items() if pair is None},
+        **_of_all(folders),
+        whole={},
+    )
+
+
+def no_change(module: LoraModule) -> tuple[Tensor, Tensor]:
+    """Factors of rank 1 for a module that change nothing: a LoRA folder must hold every target, or readers report missing keys."""
+    up, down = module.up, module.down
+    return up.new_zeros(up.shape[0], 1).float(), down.new_zeros(1, down.shape[1]).float()
+
+
+def _of_all(folders: Sequence[LoraFolder]) -> dict[str, Any]:
+    """What a sum takes over from its adapters."""
+    return {
+        "embeddings": frozenset(
+            name for folder in folders for name, module in folder.modules.items() if module.embedding
+        ),
+        "fan_in_fan_out": any(bool(folder.config.get("fan_in_fan_out")) for folder in folders),
+        "base": folders[0].base,
+        "revision": folders[0].revision,
+    }
 
 
 def _check_low_rank(folder: LoraFolder, base: Mapping[str, Tensor]) -> None:

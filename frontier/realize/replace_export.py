@@ -17,11 +17,12 @@ from frontier.realize.merging.tokenizers import FILES as TOKENIZER
 GRID = "grid.json"
 EXPORT = "export.json"
 TRUNCATION = "truncation.json"
+SOUP = "soup.json"
 # What an adapter, a whole model or a report of either is read from; transformers would put an old adapter on a new model without a word.
 PARTS = frozenset(
     [
         *("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "README.md"),
-        *("config.json", "generation_config.json", WEIGHTS, INDEX, TRUNCATION, EXPORT, GRID),
+        *("config.json", "generation_config.json", WEIGHTS, INDEX, TRUNCATION, EXPORT, GRID, SOUP),
         *TOKENIZER,
     ]
 )

@@ -1,6 +1,5 @@
 """A base with K adapters at given weights, as one more source of tensors: what a streamed export reads, piece by piece."""
 
-import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError
-from frontier.realize.lora_folder import LoraFolder, check_same_base
+from frontier.realize.lora_folder import LoraFolder, used_folders
 from frontier.realize.merging.checkpoint import Checkpoint
 from frontier.realize.merging.tensor_files import Layout
 
@@ -77,14 +76,8 @@ class WeightedAdapters:
     def __init__(
         self, base: Checkpoint, folders: Sequence[LoraFolder], weights: Sequence[float], *, same_base: bool = True
     ) -> None:
-        if len(folders) != len(weights):
-            raise InputError(f"{len(folders)} adapters need as many weights, found {len(weights)}")
-        if not all(math.isfinite(w) for w in weights):
-            raise InputError(f"weights must be finite, found {list(weights)}")
-        if same_base:
-            check_same_base(folders)
         self.base = base
-        self.used = [(folder, float(w)) for folder, w in zip(folders, weights, strict=True) if w != 0]
+        self.used = used_folders(folders, weights, same_base)
         self.tensors = BaseTensors(base, [name for folder, _ in self.used for name in folder.tensors])
         # By the files' names: who changes the tensor, and what it is called there.
         self._changed: dict[str, list[tuple[LoraFolder, float, str]]] = {}

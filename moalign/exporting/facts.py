@@ -1,5 +1,6 @@
 """What is known of an export, as the JSON and the model card that lie in its folder."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,6 @@ class ExportFacts:
 
     def write(self, folder: Path) -> None:
         """Put the card, the JSON and, of a truncated LoRA, the report of its layers into a folder."""
-        import json
-
         if self.truncation is not None:
             write_text(folder / TRUNCATION, self.truncation.to_json())
         write_text(folder / EXPORT, json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from frontier.errors import InputError
 from frontier.points import FrontPoint
 from frontier.prompt_rewards import prompt_ids
@@ -17,7 +14,7 @@ from frontier.realize.lora_folder import LoraFolder
 from frontier.realize.soup import Evaluation, Soup
 from frontier.realize.soup.experts import part_folders
 from moalign.bundle import sha256, weights_digest
-from moalign.evaluation import sample
+from moalign.evaluation import point_rewards, rewards_by_prompt, sample
 from moalign.policy import Text
 from moalign.soup.policy import SoupPolicy
 from moalign.soup.reward_digest import reward_digest
@@ -99,11 +96,8 @@ class SoupEvaluator:
             )
         rewards = self.normalizer(found.rewards) if self.normalizer is not None else found.rewards
         paid = rewards.double() - self.kl_coefficient * found.log_ratio.double().unsqueeze(-1)
-        by_prompt = paid.view(len(self.prompts), self.samples_per_prompt, -1).nanmean(1)
-        mean, error = _mean_and_error(by_prompt)
-        unknown = [name for name, value in zip(self.objectives, mean, strict=True) if math.isnan(value)]
-        if unknown:
-            raise InputError(f"the reward of objective '{unknown[0]}' is not known for any completion of a soup")
+        by_prompt = rewards_by_prompt(paid, self.samples_per_prompt)
+        mean, error = point_rewards(by_prompt, self.objectives, "a soup")
         extra = {"mean_tokens": float(found.tokens.float().mean()), "sample": found.completions[0]}
         kl = float(found.log_ratio.mean())
         point = FrontPoint(tuple(mean), tuple(error), len(self.prompts), kl=kl, source="soup", extra=extra)
@@ -139,12 +133,3 @@ def _digests(policy: SoupPolicy) -> list[Any]:
         else:
             found.append([weights_digest((name, part.mapped(name)) for name in part.layouts)])
     return [[name, [found[p] for p in places]] for name, places in zip(experts.names, experts.holds, strict=True)]
-
-
-def _mean_and_error(by_prompt: Tensor) -> tuple[list[float], list[float]]:
-    """`[N, K]` to means and their standard errors; prompts whose reward is not known are left out per objective."""
-    known = (~by_prompt.isnan()).sum(0)
-    mean = by_prompt.nanmean(0)
-    spread = ((by_prompt - mean) ** 2).nansum(0) / (known - 1).clamp(min=1)
-    error = torch.where(known > 1, (spread / known.clamp(min=1)).sqrt(), torch.nan)
-    return mean.tolist(), error.tolist()

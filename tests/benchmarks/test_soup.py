@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks.jobs import Job, Result
 from benchmarks.soup import stories
-from benchmarks.soup.context import RATIOS, SIMPLEX, WIDE, Context, kinds, ordering, searches
+from benchmarks.soup.context import RATIOS, SIMPLEX, WIDE, Context, compared, kinds, ordering, searches
 from benchmarks.soup.stories import volumes
 from frontier.points import FrontPoint
 from frontier.realize.soup import Evaluation
@@ -77,6 +78,26 @@ def test_layerwise_searches_are_compared_with_the_same_search_of_one_block(limit
     assert ("simplex" in made["global"].what) == (limits is SIMPLEX)
 
 
+def test_ratios_with_intervals_over_prompts():
+    generator = np.random.default_rng(0)
+    luck = generator.normal(0.0, 0.3, (1, 400, 2))
+    linear = np.array([[[1.0, 0.5]], [[0.5, 1.0]]]) + luck
+    found = compared({"linear": linear, "global": linear + 0.1, "layerwise": linear + 0.1}, np.zeros(2))
+    assert found["layerwise_over_global"] == pytest.approx([1.0, 1.0, 1.0])
+    value, low, high = found["global_over_linear"]
+    # 2 * 1.1 * 0.6 - 0.6^2 over 2 * 1 * 0.5 - 0.5^2, but for the luck that they share.
+    assert low < 0.96 / 0.75 < high
+    assert value == pytest.approx(0.96 / 0.75, abs=0.1)
+    ratios = [
+        {"ratios": dict.fromkeys(("layerwise_over_global", "global_over_linear"), row)}
+        for row in ([1.0, 0.7, 1.3], [1.2, 0.8, 1.6])
+    ]
+    rows = rows_of(*(result(i, **r) for i, r in enumerate(ratios)), kinds=kinds(WIDE))
+    assert rows["part.layerwise_over_global"].value == pytest.approx(1.1)
+    # Half of the root of 0.3^2 + 0.4^2 to either side.
+    assert rows["part.layerwise_over_global"].interval == pytest.approx([0.85, 1.35])
+
+
 def test_volumes_share_their_reference_point():
     found = volumes({"a": [(1.0, 0.0), (0.0, 1.0)], "b": [(1.0, 1.0), (0.0, 0.0)]})
     # Above (-0.1, -0.1): two overlapping rectangles, and one whole square.
@@ -91,7 +112,9 @@ class Judge:
     def __call__(self, soup):
         self.calls += 1
         share = soup.at_place("0")[0]
-        return Evaluation(FrontPoint((share, 1 - share**2), (0.1, 0.1), 4))
+        means = np.array([share, 1 - share**2])
+        rows = means + np.array([[0.1, -0.1], [-0.1, 0.1], [0.2, 0.2], [-0.2, -0.2]])
+        return Evaluation(FrontPoint(means, (0.1, 0.1), 4), rows)
 
 
 def test_every_kind_spends_its_budget_and_soups_in_common_are_judged_once():
@@ -104,7 +127,8 @@ def test_every_kind_spends_its_budget_and_soups_in_common_are_judged_once():
     again = stories.Judged(Judge(), SimpleNamespace(experts=experts))
     first = again(fronts["linear"])
     asked = again.judge.calls
-    assert first == again(fronts["linear"]) == [point.rewards for point in fronts["linear"].points]
+    assert np.array_equal(first, again(fronts["linear"]))
+    assert first.mean(axis=1) == pytest.approx(fronts["linear"].rewards)
     assert again.judge.calls == asked == len(first)
 
 

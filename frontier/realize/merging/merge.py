@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def merge(
     progress: bool = True,
     overwrite: bool = False,
     max_shard_size: int = SHARD,
+    finish: Callable[[Path], object] | None = None,
 ) -> MergeReport:
     """Merge models on disk into a model on disk, in the memory of a few tensors.
 
@@ -92,6 +93,7 @@ def merge(
         progress (`bool`, *optional*, defaults to `True`): show a bar on stderr.
         overwrite (`bool`, *optional*, defaults to `False`): replace the model or adapter that `out` holds, with its tokenizer and reports; other files stay.
         max_shard_size (`int`, *optional*, defaults to 5 GB): bytes of one weights file.
+        finish (`Callable`, *optional*): is given the folder before it takes its name, to write more into it.
 
     Raises:
         InputError: the configuration, a model or a tensor is not fit to be merged (missing, of another shape, not finite, corrupt), or the disk is full; the
@@ -134,6 +136,8 @@ def merge(
         copy_tokenizer(tokens.folder, folder)
         digests = {str(ref): model.sha256 for ref, model in models.items()}
         write_text(folder / "README.md", model_card(method, config.text, digests, seed, notes))
+        if finish is not None:
+            finish(folder)
     return MergeReport(
         path=out,
         method=method.name,

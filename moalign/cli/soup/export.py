@@ -61,8 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     point = front.points[options.point]
     soup = Soup.of_point(point)
     if options.kind == "lora":
-        export_lora(soup, opened.experts, out, base=opened.base)
-        load_tokenizer(opened.base).save_pretrained(out)
+        export_lora(soup, opened.experts, out, base=opened.base, finish=load_tokenizer(opened.base).save_pretrained)
     else:
         export_merged(soup, opened.experts, opened.base, out, overwrite=options.overwrite_output_dir)
     rewards = ", ".join(f"{n} {v:.3f}" for n, v in zip(front.objectives, point.rewards, strict=True))

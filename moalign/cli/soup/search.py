@@ -10,6 +10,7 @@ from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
 from moalign.cli.output_folder import check_unused, check_writable
 from moalign.cli.quiet import hide_loading_bars
+from moalign.cli.sampling_options import check_sampling
 from moalign.cli.sources import REWARD_HELP, distinct_prompts, load_normalizer, load_reward
 
 if TYPE_CHECKING:
@@ -124,13 +125,7 @@ def _check(options: SearchOptions) -> None:
         raise InputError("give either a bundle, or base and experts")
     if options.experts is not None and options.base is None:
         raise InputError("experts need the base that they changed: give --base")
-    for name in ("budget", "samples_per_prompt", "max_new_tokens", "batch_size"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name} must be at least 1, found {getattr(options, name)}")
-    if options.n_prompts < 2:
-        raise InputError(f"n_prompts must be at least 2, found {options.n_prompts}: one prompt gives no standard error")
-    if options.temperature < 0:
-        raise InputError(f"temperature must not be negative, found {options.temperature}")
+    check_sampling(options, "budget")
     if options.optimizer == "lattice" and options.blocks:
         raise InputError("optimizer lattice interpolates the whole model: leave blocks at 0, or take another optimizer")
 

@@ -13,6 +13,7 @@ from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
 from moalign.cli.output_folder import check_writable
 from moalign.cli.quiet import hide_loading_bars
+from moalign.cli.sampling_options import check_sampling
 from moalign.cli.sources import REWARD_HELP, distinct_prompts, load_normalizer, load_reward, preferences_from_file
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     if values is None:
         return 0
     options = values.build(FrontOptions)
-    _check(options)
+    check_sampling(options, "partitions")
     from frontier.front_json import prompts_file
     from moalign.bundle import read_manifest
 
@@ -164,16 +165,6 @@ def _with_intervals(label: str, front: "ParetoFront", place: Any) -> dict[str, A
             # The best of noisy means is too high on average, so the figure may lie above its own interval.
             notes.append("[low, high]: 95 % interval over prompts, free of what the best of noisy means is too high by")
     return texts | {"notes": list(dict.fromkeys(notes))}
-
-
-def _check(options: FrontOptions) -> None:
-    for name in ("partitions", "samples_per_prompt", "max_new_tokens", "batch_size"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name} must be at least 1, found {getattr(options, name)}")
-    if options.n_prompts < 2:
-        raise InputError(f"n_prompts must be at least 2, found {options.n_prompts}: one prompt gives no standard error")
-    if options.temperature < 0:
-        raise InputError(f"temperature must not be negative, found {options.temperature}")
 
 
 def _labelled(paths: Sequence[str]) -> dict[str, str]:

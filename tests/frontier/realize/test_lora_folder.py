@@ -271,7 +271,7 @@ def test_refuses_another_base_and_unknown_names(folders, tiny_base, tmp_path):
     with pytest.raises(InputError, match="different bases"):
         mix([folder, other], [1.0, 1.0])
     assert set(mix([folder, other], [1.0, 1.0], same_base=False)) == set(folder.modules)
-    with pytest.raises(InputError, match="2 folders need as many weights, found 1"):
+    with pytest.raises(InputError, match="2 adapters need as many weights, found 1"):
         mix([folder, other], [1.0])
     with pytest.raises(InputError, match="must be finite"):
         mix([folder], [float("inf")])

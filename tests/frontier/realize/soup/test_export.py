@@ -43,6 +43,26 @@ def test_merged_weights_are_the_soup(expected, experts, soup, tiny_base, tmp_pat
     assert (tmp_path / "merged" / "soup.json").is_file()
 
 
+def test_an_export_that_is_not_finished_leaves_nothing(experts, soup, tiny_base, tmp_path, monkeypatch):
+    def broken(folder):
+        raise OSError("no more room")
+
+    with pytest.raises(OSError, match="no more room"):
+        export_lora(soup, experts, tmp_path / "out", finish=broken)
+    monkeypatch.setattr("frontier.realize.soup.export.record_of", lambda *_: broken(None))
+    with pytest.raises(OSError, match="no more room"):
+        export_merged(soup, experts, str(tiny_base), tmp_path / "out", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_soup_takes_the_place_of_another_export(experts, soup, tiny_base, tmp_path):
+    export_merged(soup, experts, str(tiny_base), tmp_path / "out", progress=False)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    export_lora(soup, experts, tmp_path / "out", finish=lambda folder: (folder / "more").write_text("more"))
+    held = {path.name for path in (tmp_path / "out").iterdir()}
+    assert held == {"adapter_config.json", "adapter_model.safetensors", "soup.json", "notes.txt", "more"}
+
+
 def test_a_shared_adapter_counts_for_every_expert(base, plain_adapters, tiny_base, tmp_path, ids):
     shared = plain_adapters["warm"]
     experts = Experts.read({"helpful": plain_adapters["helpful"], "brief": plain_adapters["brief"]}, shared)
