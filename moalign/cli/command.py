@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from frontier.errors import InputError
 from moalign.cli.values import WORDS, Mismatch, accepts, convert, expected, is_flag
-from moalign.cli.yaml_file import read_flat
+from moalign.yaml_file import read_flat
 
 T = TypeVar("T")
 # More names than this would bury the message.

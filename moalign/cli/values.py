@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from moalign.cli.yaml_file import parse_flow
+from moalign.yaml_file import parse_flow
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 

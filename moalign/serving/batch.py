@@ -99,11 +99,6 @@ class RunningBatch:
             row.mixing = self.policy.conditioning.mixing(row.request.weights.unsqueeze(0))[0]
             self.rows.append(row)
 
-    def step(self) -> None:
-        """One chunk of prompts, then one token for every row whose prompt is finished; rows that are over leave."""
-        self.prefill()
-        self.decode()
-
     @torch.no_grad()
     def prefill(self) -> None:
         """Process the next chunk of the waiting prompts; rows whose prompt is finished by it get their first token."""

@@ -41,6 +41,7 @@ class EngineStats:
         prefix_tokens (`int`): positions remembered of earlier prompts.
         reused_tokens (`int`): prompt tokens that were not computed because they were remembered, since the batch was made.
         restarts (`int`): of the engine's thread.
+        accepted (`int`): answers that were taken into the queue since the start; what was accepted is finished, or fails with its reason.
     """
 
     running: int
@@ -52,6 +53,7 @@ class EngineStats:
     prefix_tokens: int = 0
     reused_tokens: int = 0
     restarts: int = 0
+    accepted: int = 0
 
 
 class Engine:
@@ -269,6 +271,7 @@ class Engine:
             batch.prefixes.tokens,
             batch.prefixes.reused,
             worker.restarts,
+            worker.accepted,
         )
 
     @property

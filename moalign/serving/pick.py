@@ -2,26 +2,20 @@
 
 import functools
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from frontier.choose import Interpolator, pick
+from frontier.choose import pick
 from frontier.errors import InputError
 from frontier.front import FrontPoint, ParetoFront
+from moalign.exporting.expected import Expected as Estimate
+from moalign.exporting.expected import ExpectedRewards, measured
 from moalign.preference import Preference
 from moalign.serving.errors import ApiError
 from moalign.serving.request import FieldError
 from moalign.serving.wish import arguments, as_object, is_wish
-
-# Of the intervals of mean rewards.
-LEVEL = 0.95
-# A preference this near to a measured one in every value is that one: clients round thirds and the components of directions.
-SAME = 1e-3
 
 Expected = dict[str, dict[str, float | None]]
 
@@ -95,7 +89,7 @@ class FrontMenu:
         assert preference is not None  # only such points are offered
         return Picked(
             preference,
-            measured(front, choice.point),
+            document(measured(front, choice.point)),
             self.numbers[choice.index],
             choice.feasible,
             self._renumbered(choice.reason),
@@ -108,23 +102,13 @@ class FrontMenu:
             ApiError: 404, there is no front.
             InputError: it lies outside of what was measured, or is a direction that was not.
         """
-        front = self.offered()
+        self.offered()
         preference.check(self.objectives)
-        away = [self._away(point, preference) for point in front.points]
-        if min(away) <= SAME:
-            row = away.index(min(away))
-            number = self.numbers[row]
-            return Picked(preference, measured(front, front.points[row]), number, True, f"Measured as point {number}.")
-        if preference.kind != "weights":
-            raise InputError("a direction has expected rewards only where it was measured; choose one of the front's")
-        found = self._interpolator(preference.values)
-        # Both errors together are about one standard deviation, known no better than at the neighbour with the fewest prompts.
-        ends = _width(min(front.points[i].n_prompts for i in found.neighbours)) * np.array(found.error)
-        values = zip(front.objectives, found.rewards, ends.tolist(), strict=True)
-        expected = {name: _interval(mean, end) for name, mean, end in values}
-        return Picked(
-            preference, expected, None, True, f"Between points {sorted(self.numbers[i] for i in found.neighbours)}."
-        )
+        found = self._rewards.within(preference)
+        numbers = sorted(self.numbers[i] for i in found.points)
+        if found.how == "measured":
+            return Picked(preference, document(found), numbers[0], True, f"Measured as point {numbers[0]}.")
+        return Picked(preference, document(found), None, True, f"Between points {numbers}.")
 
     def nearest(self, preference: Preference) -> Expected:
         """What to expect about a preference wherever it lies: as [`FrontMenu.expected`] says, else at the measured point that is most alike.
@@ -132,27 +116,11 @@ class FrontMenu:
         Raises:
             ApiError: 404, there is no front.
         """
-        front = self.offered()
+        self.offered()
         try:
             return self.expected(preference).expected
         except InputError:
-            asked = np.array([preference.values.get(name, 0.0) for name in self.objectives])
-            return measured(front, min(front.points, key=lambda point: self._distance(point, asked)))
-
-    def _away(self, point: FrontPoint, preference: Preference) -> float:
-        """The largest difference in a value; infinite between weights and a direction."""
-        found = self.preference(point)
-        assert found is not None  # only such points are offered
-        if found.kind != preference.kind:
-            return math.inf
-        return max(abs(found.values.get(name, 0.0) - preference.values.get(name, 0.0)) for name in self.objectives)
-
-    def _distance(self, point: FrontPoint, asked: "np.ndarray[Any, Any]") -> float:
-        found = self.preference(point)
-        assert found is not None  # only such points are offered
-        values = np.array([found.values.get(name, 0.0) for name in self.objectives])
-        # Weights and directions differ in length, not in what they are after.
-        return float(np.linalg.norm(values / np.linalg.norm(values) - asked / np.linalg.norm(asked)))
+            return document(self._rewards.nearest(preference))
 
     def offered(self) -> ParetoFront:
         """The points that can be asked for.
@@ -169,8 +137,8 @@ class FrontMenu:
         return self._offered
 
     @functools.cached_property
-    def _interpolator(self) -> Interpolator:
-        return Interpolator(self.offered())
+    def _rewards(self) -> ExpectedRewards:
+        return ExpectedRewards(self.offered(), self.objectives)
 
     def _renumbered(self, sentence: str) -> str:
         """Selections count the points that are offered; a client counts those of /v1/front."""
@@ -209,20 +177,7 @@ def requested(menu: FrontMenu, value: Any) -> Preference:
         raise FieldError("preference", str(error)) from error
 
 
-def measured(front: ParetoFront, point: FrontPoint) -> Expected:
-    """Mean and interval of each objective at a measured point, by Student's t; `None` where the standard error is not known."""
-    width = _width(point.n_prompts)
-    rows = zip(front.objectives, point.rewards, point.standard_error, strict=True)
-    return {name: _interval(mean, width * error) for name, mean, error in rows}
-
-
-def _width(n_prompts: int) -> float:
-    """Half an interval in standard errors, by Student's t; NaN where one prompt tells no spread."""
-    from scipy.stats import t
-
-    return float(t.ppf((1 + LEVEL) / 2, n_prompts - 1)) if n_prompts > 1 else math.nan
-
-
-def _interval(mean: float, end: float) -> dict[str, float | None]:
-    known = math.isfinite(end)
-    return {"mean": mean, "low": mean - end if known else None, "high": mean + end if known else None}
+def document(found: Estimate) -> Expected:
+    """Mean and interval of each objective as clients read them; `None` = not known."""
+    rows = {name: (mean, found.interval(name) or (None, None)) for name, mean in found.rewards.items()}
+    return {name: {"mean": mean, "low": low, "high": high} for name, (mean, (low, high)) in rows.items()}

@@ -63,6 +63,7 @@ class Worker:
         self.aborting = False
         self.steps = 0
         self.tokens = 0
+        self.accepted = 0
         self.restarts = 0
         self._idle = True
         self._killed = False
@@ -96,6 +97,7 @@ class Worker:
             if len(self.waiting) + len(rows) > self.max_waiting:
                 raise QueueFull(f"{len(self.waiting)} answers wait already and {self.max_waiting} may (max_waiting)")
             self.waiting.extend(rows)
+            self.accepted += len(rows)
             self._idle = False
             self.changed.notify_all()
 

@@ -153,7 +153,8 @@ class SteerableLinear(LoraLinear):
             raise RuntimeError("adapters are merged into the base weights: unmerge them before steering")
         active = row_weights(self.mixture_id)
         rows, dims = x.shape[0], x.dim()
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if recorded:
             plan = self.plan(active, rows, dims)
         else:  # one look-up a layer: generation runs the same plan for every token
             plan = active.keep((id(self), rows, dims), lambda: self.plan(active, rows, dims))
@@ -167,7 +168,9 @@ class SteerableLinear(LoraLinear):
             result = _amplified(result, base, plan.gain)
         if plan.bias is not None:
             result = (result + plan.bias).to(result.dtype)
-        return _added(result, x, plan, fresh=type(base) in (nn.Linear, Conv1D) and not base._forward_hooks)
+        if recorded:
+            return _added(result, x, plan)
+        return _added_in_place(result, x, plan, fresh=type(base) in (nn.Linear, Conv1D) and not base._forward_hooks)
 
     def _drops(self, names: Sequence[str]) -> bool:
         return any(name in self.lora_A and not isinstance(self.lora_dropout[name], nn.Identity) for name in names)
@@ -206,27 +209,37 @@ def _amplified(result: Tensor, base: nn.Module, gain: Tensor) -> Tensor:
     return (result + _without_bias(result, base) * gain).to(result.dtype)
 
 
-def _added(result: Tensor, x: Tensor, plan: Plan, fresh: bool) -> Tensor:
-    """The two thin products, the second of them summed into the base layer's result (in half precision: in float32, rounded once).
+def _added(result: Tensor, x: Tensor, plan: Plan) -> Tensor:
+    """The two thin products, the second of them summed into the base layer's `[N, ..., d_out]` result (in half precision: in float32, rounded once)."""
+    down, up = plan.down, plan.up
+    thin = torch.mm((x if x.dtype == down.dtype else x.to(down.dtype)).reshape(-1, down.shape[0]), down)
+    thin = (thin.view(*x.shape[:-1], down.shape[1]) * plan.scale).to(thin.dtype).view(-1, down.shape[1])
+    if result.dtype == thin.dtype == up.dtype:
+        return torch.addmm(result.view(-1, up.shape[1]), thin, up).view(result.shape)
+    return (result + torch.mm(thin, up).view(result.shape)).to(result.dtype)
+
+
+def _added_in_place(result: Tensor, x: Tensor, plan: Plan, fresh: bool) -> Tensor:
+    """The same where no gradient flows, with as few steps as possible: beside a single token's products each of them counts.
 
     Args:
         result (`Tensor`): `[N, ..., d_out]`.
         x (`Tensor`): `[N, ..., d_in]`.
         plan (`Plan`): of these rows.
-        fresh (`bool`): nobody else holds `result`, so that it may be written over where no gradient flows.
+        fresh (`bool`): nobody else holds `result`, so that it may be written over.
     """
-    down, up = plan.down, plan.up
-    in_place = fresh and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    down, up, scale = plan.down, plan.up, plan.scale
     thin = torch.mm((x if x.dtype == down.dtype else x.to(down.dtype)).reshape(-1, down.shape[0]), down)
-    thin = thin.view(*x.shape[:-1], down.shape[1])
     # In place keeps the dtype and multiplies in float32; a product would have to be rounded back.
-    thin = thin.mul_(plan.scale) if in_place else (thin * plan.scale).to(thin.dtype)
-    thin = thin.view(-1, down.shape[1])
+    if scale.shape[0] in (1, thin.shape[0]):  # one token a row
+        thin.mul_(scale.view(scale.shape[0], -1))
+    else:
+        thin.view(*x.shape[:-1], -1).mul_(scale)
     if result.dtype == thin.dtype == up.dtype:
         flat = result.view(-1, up.shape[1])
-        if in_place:
+        if fresh:
             flat.addmm_(thin, up)
             return result
         return torch.addmm(flat, thin, up).view(result.shape)
     delta = torch.mm(thin, up).view(result.shape)
-    return result.add_(delta) if in_place else (result + delta).to(result.dtype)
+    return result.add_(delta) if fresh else (result + delta).to(result.dtype)

@@ -49,6 +49,13 @@ class RowWeights:
         Raises:
             ValueError: `rows` is no multiple of B.
         """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._scale(columns, rows, dims, like)
+        # Most layers of a model have the same ranks and factors.
+        key = (columns, rows, dims, like.dtype, like.device)
+        return self.keep(key, lambda: self._scale(columns, rows, dims, like))
+
+    def _scale(self, columns: Columns, rows: int, dims: int, like: Tensor) -> Tensor:
         parts = [self.weights[:, k : k + 1].expand(-1, repeats) * factor for k, repeats, factor in columns]
         return self.spread(torch.cat(parts, dim=1), rows, dims, like)
 

@@ -10,8 +10,8 @@ from moalign.cli.command import Command, parse
 from moalign.cli.console import say
 from moalign.cli.quiet import hide_loading_bars
 from moalign.cli.values import Mismatch, convert
-from moalign.cli.yaml_file import read_flat
 from moalign.sweep.config import SweepConfig
+from moalign.yaml_file import read_flat
 
 if TYPE_CHECKING:
     from moalign.sweep import SweepResult

@@ -10,9 +10,9 @@ from typing import Any
 
 from frontier.atomic import replace_file
 from frontier.errors import InputError, unknown_name
-from moalign.cli.yaml_file import read_flat
 from moalign.serving.access.caller import Caller, Range
 from moalign.serving.access.keys import ALGORITHM, hash_key, make_key, make_salt
+from moalign.yaml_file import read_flat
 
 HASH = re.compile(rf"{ALGORITHM}:[0-9a-f]{{64}}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

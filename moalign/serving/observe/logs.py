@@ -35,6 +35,7 @@ class _Formatter(logging.Formatter):
         self._kind = kind
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of an event, with the id of the request that it belongs to; a traceback follows it as text, or is a field of the JSON."""
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -19,6 +19,7 @@ ENGINE = {
     "cache_bytes": ("moalign_cache_bytes", "gauge", "Memory of the key-value cache."),
     "prefix_tokens": ("moalign_prefix_tokens", "gauge", "Positions remembered of earlier prompts."),
     "reused_tokens": ("moalign_reused_tokens", "counter", "Prompt tokens that were remembered and not computed."),
+    "accepted": ("moalign_accepted_answers", "counter", "Answers that the engine took into its queue."),
     "restarts": ("moalign_engine_restarts", "counter", "Times that the engine's worker was started again."),
 }
 

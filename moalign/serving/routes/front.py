@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from frontier.front import FrontPoint, ParetoFront, common_reference_point
-from moalign.serving.pick import LEVEL, FrontMenu, measured
+from moalign.exporting.expected import LEVEL, measured
+from moalign.serving.pick import FrontMenu, document
 from moalign.serving.service import Service
 
 
@@ -51,7 +52,7 @@ def front_document(menu: FrontMenu) -> dict[str, Any]:
 
 
 def _measured(front: ParetoFront, point: FrontPoint) -> dict[str, Any]:
-    expected = measured(front, point)
+    expected = document(measured(front, point))
     label, sample = point.extra.get("label", point.source), point.extra.get("sample")
     return {
         "rewards": {name: value["mean"] for name, value in expected.items()},

@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from frontier.errors import InputError
+from moalign.exporting.expected import LEVEL
 from moalign.preference import Preference
 from moalign.serving.bodies import PickBody
 from moalign.serving.choose import choose
 from moalign.serving.errors import ApiError
-from moalign.serving.pick import LEVEL
 from moalign.serving.request import FieldError
 from moalign.serving.schemas import ChooseBody
 from moalign.serving.service import Service

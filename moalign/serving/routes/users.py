@@ -90,14 +90,14 @@ def _usual(service: Service, body: FeedbackBody, caller: Caller) -> Preference:
 
 def caller_name(request: Request) -> str:
     """Whose users these are: the holder of the key, or everybody where no key is needed."""
-    caller = getattr(request.state, "caller", None)
-    return "" if caller is None else str(caller.name)
+    caller: Caller = request.state.caller
+    return caller.name
 
 
 def _book(service: Service) -> UserBook:
     service.running_engine()
     if service.users is None:
-        raise ApiError(404, "this server keeps no users; start it with --users FILE", None, "no_users")
+        raise ApiError(404, "this server keeps no users; start it with --database FILE", None, "no_users")
     return service.users
 
 

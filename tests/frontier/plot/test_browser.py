@@ -276,7 +276,7 @@ def reports(tmp_path_factory):
             done = arrived.wait(900)
         finally:
             browser.terminate()
-            browser.wait(30)
+            browser.wait(120)
             server.shutdown()
             server.server_close()
     assert done, f"the browser reported nothing: {(folder / 'browser.log').read_text()[-2000:]}"

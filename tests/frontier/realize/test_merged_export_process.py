@@ -88,8 +88,9 @@ def test_memory_holds_pieces_and_no_model(tmp_path):
 
 # ---- failures
 
+# Pieces are not computed before the signal is on its way.
 SLOW = """
-    import threading
+    import pathlib, time
     from frontier.realize.lora_folder import LoraFolder
     from frontier.realize.merging import compute, merge
     from frontier.realize.merging.checkpoint import Checkpoint
@@ -97,7 +98,8 @@ SLOW = """
 
     def stuck(*args, **options):
         open("{started}", "w").close()
-        threading.Event().wait(0.05)
+        while not pathlib.Path("{go}").exists():
+            time.sleep(0.01)
         return real(*args, **options)
 
     real, compute.merge_piece = compute.merge_piece, stuck
@@ -114,18 +116,19 @@ SLOW = """
 @pytest.mark.parametrize("what", ["export", "merge"])
 def test_killed_in_the_middle_nothing_is_half_written(tiny_base, plain_adapters, tmp_path, what, sign, earlier):
     adapter = plain_adapters["helpful"]
-    out, started = tmp_path / "results" / "out", tmp_path / "started"
+    out, started, go = tmp_path / "results" / "out", tmp_path / "started", tmp_path / "go"
     out.parent.mkdir()
     if earlier:
         export(tiny_base, [adapter], [1.0], out)
         before = load_file(out / "model.safetensors")
-    code = SLOW.format(what=what, started=started, base=tiny_base, adapter=adapter, out=out)
+    code = SLOW.format(what=what, started=started, go=go, base=tiny_base, adapter=adapter, out=out)
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stderr=subprocess.PIPE)
     while not started.exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(sign)
-    process.communicate(timeout=60)
+    go.touch()
+    process.communicate(timeout=120)
     assert process.returncode != 0
     if sign == signal.SIGTERM:  # SIGKILL leaves no time to clear the hidden folder beside the result
         assert [path.name for path in out.parent.iterdir()] == (["out"] if earlier else [])

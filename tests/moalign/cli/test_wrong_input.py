@@ -161,7 +161,7 @@ def test_in_a_process_of_its_own(tmp_path, bundle, arguments, message):
         [sys.executable, "-m", "moalign", *filled],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,

@@ -12,8 +12,8 @@ def test_a_measured_point_by_hand(front):
     found = ExpectedRewards(front)(Preference.parse("helpful=0.5,brief=0.5"))
     assert (found.how, found.n_prompts, found.units) == ("measured", 64, "the rewards' own units")
     assert found.rewards == {"helpful": 2.5, "brief": 2.5}
-    assert found.interval("helpful") == pytest.approx((2.5 - 0.195996, 2.5 + 0.195996), abs=1e-5)
-    assert found.interval("brief") == pytest.approx((2.5 - 0.391993, 2.5 + 0.391993), abs=1e-5)
+    assert found.interval("helpful") == pytest.approx((2.5 - 0.199834, 2.5 + 0.199834), abs=1e-5)
+    assert found.interval("brief") == pytest.approx((2.5 - 0.399668, 2.5 + 0.399668), abs=1e-5)
 
 
 def test_between_points_the_curvature_counts(front):

@@ -93,19 +93,68 @@ class RunningServer:
 
     def __exit__(self, *_):
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(120)
         assert not self.thread.is_alive()
         self.socket.close()
 
+    def wait_until_ready(self):
+        """Returns once requests are taken; raises what kept it from that."""
+        wait_until(lambda: self.service.ready or self.service.failure)
+        if self.service.failure is not None:
+            raise self.service.failure
+
     def client(self):
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=30)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
 
 
-def wait_until(condition, seconds=60.0):
+def wait_until(condition, seconds=120.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
+
+
+class Hold:
+    """Rows join an engine's batch, get their first token and leave it, but none gets another one after `steps` more, until `release`."""
+
+    def __init__(self, engine, steps=0):
+        self._left = steps
+        self._released = threading.Event()
+        self._decode = engine._batch.decode
+        engine._batch.decode = self._held
+
+    def _held(self):
+        if self._left > 0 or self._released.is_set():
+            self._left -= 1
+            self._decode()
+        else:
+            time.sleep(0.001)
+
+    def release(self):
+        self._released.set()
+
+
+def _hold_restart(engine):
+    released, make = threading.Event(), engine._worker._make_batch
+
+    def held():
+        assert released.wait(120)
+        return make()
+
+    engine._worker._make_batch = held
+    return released
+
+
+@pytest.fixture(scope="session")
+def hold():
+    """`hold(engine, steps=0)` stops decoding where a test wants to do something in the middle of answers, however fast the machine is."""
+    return Hold
+
+
+@pytest.fixture(scope="session")
+def hold_restart():
+    """`hold_restart(engine)`: after a death its worker is not there again before the event that this returns is set."""
+    return _hold_restart
 
 
 @pytest.fixture(scope="session")

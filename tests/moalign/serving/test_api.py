@@ -21,7 +21,7 @@ PREFERENCES = [
 ]
 
 
-def wait_until(condition, seconds=60.0):
+def wait_until(condition, seconds=120.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -29,7 +29,7 @@ def wait_until(condition, seconds=60.0):
 
 
 def post(server, path="/v1/completions", **body):
-    return httpx.post(server.url + path, json=body, timeout=30)
+    return httpx.post(server.url + path, json=body, timeout=120)
 
 
 def events(text):
@@ -211,20 +211,20 @@ def test_live_while_loading_ready_once_loaded(policy, start_server):
     gate = threading.Event()
 
     def load():
-        gate.wait(20)
+        assert gate.wait(120)
         return policy
 
     with start_server(load) as server:
-        assert httpx.get(server.url + "/health/live").status_code == 200
-        assert httpx.get(server.url + "/health/ready").status_code == 503
+        assert httpx.get(server.url + "/health/live", timeout=120).status_code == 200
+        assert httpx.get(server.url + "/health/ready", timeout=120).status_code == 503
         answer = post(server, prompt="w1")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert "still loading" in answer.json()["error"]["message"]
         gate.set()
-        wait_until(lambda: httpx.get(server.url + "/health/ready").status_code == 200)
-        server.service.drain(5)
-        assert httpx.get(server.url + "/health/ready").status_code == 503
-        assert httpx.get(server.url + "/health/live").status_code == 200
+        wait_until(lambda: httpx.get(server.url + "/health/ready", timeout=120).status_code == 200)
+        server.service.drain(120)
+        assert httpx.get(server.url + "/health/ready", timeout=120).status_code == 503
+        assert httpx.get(server.url + "/health/live", timeout=120).status_code == 200
         assert post(server, prompt="w1").status_code == 503
 
 
@@ -234,7 +234,7 @@ def test_a_policy_that_does_not_load_leaves_the_reason(start_server):
 
     with start_server(load) as server:
         wait_until(lambda: server.service.failure is not None)
-        assert httpx.get(server.url + "/health/ready").status_code == 503
+        assert httpx.get(server.url + "/health/ready", timeout=120).status_code == 503
     assert str(server.service.failure) == "the bundle is damaged"
 
 
@@ -334,21 +334,23 @@ def test_fields_at_their_neutral_values_are_fine(server):
     ],
 )  # fmt: skip
 def test_odd_bodies_are_the_clients_fault(server, content, status):
-    answer = httpx.post(f"{server.url}/v1/completions", content=content, headers={"Content-Type": "application/json"})
+    answer = httpx.post(
+        f"{server.url}/v1/completions", content=content, headers={"Content-Type": "application/json"}, timeout=120
+    )
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
 
 
 def test_a_large_body_without_a_length_is_cut_off(server):
-    answer = httpx.post(f"{server.url}/v1/completions", content=(b"x" * 1000 for _ in range(30)))
+    answer = httpx.post(f"{server.url}/v1/completions", content=(b"x" * 1000 for _ in range(30)), timeout=120)
     assert answer.status_code == 413
     assert "20000 bytes allowed (max_body_bytes)" in answer.json()["error"]["message"]
 
 
 def test_unknown_paths_and_methods_have_the_same_shape(server):
     for answer, status in (
-        (httpx.get(server.url + "/v1/nothing"), 404),
-        (httpx.get(server.url + "/v1/completions"), 405),
+        (httpx.get(server.url + "/v1/nothing", timeout=120), 404),
+        (httpx.get(server.url + "/v1/completions", timeout=120), 405),
     ):
         assert answer.status_code == status
         assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -363,7 +365,7 @@ def test_no_body_makes_the_server_fail(server, body):
         f"{server.url}/v1/completions",
         content=json.dumps(body),
         headers={"Content-Type": "application/json"},
-        timeout=30,
+        timeout=120,
     )
     assert answer.status_code in (200, 400)
 
@@ -375,7 +377,7 @@ def test_a_full_queue_is_a_429_with_retry_after(policy, start_server, monkeypatc
     with start_server(policy, max_batch_size=1, max_waiting=1) as server:
         wait_until(lambda: server.service.ready)
         engine, gate = server.service.engine, threading.Event()
-        hold(engine, gate, monkeypatch)
+        stop(engine, gate, monkeypatch)
         answers = []
         threads = [
             threading.Thread(target=lambda: answers.append(post(server, prompt="w1", max_tokens=2))) for _ in range(2)
@@ -396,15 +398,16 @@ def test_a_full_queue_is_a_429_with_retry_after(policy, start_server, monkeypatc
             server.client().completions.create(model="tiny", prompt="w1")
         gate.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(120)
         assert [a.status_code for a in answers] == [200, 200]
 
 
-def hold(engine, gate, monkeypatch):
+def stop(engine, gate, monkeypatch):
+    """No forward before the gate opens."""
     forward = engine._batch._forward
 
     def held(*args):
-        assert gate.wait(20)
+        assert gate.wait(120)
         return forward(*args)
 
     monkeypatch.setattr(engine._batch, "_forward", held)
@@ -412,15 +415,14 @@ def hold(engine, gate, monkeypatch):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("started", [False, True])
-def test_a_client_that_disconnects_cancels_its_work(policy, start_server, monkeypatch, stream, started):
+def test_a_client_that_disconnects_cancels_its_work(policy, start_server, hold, monkeypatch, stream, started):
     with start_server(policy, max_batch_size=2) as server:
         wait_until(lambda: server.service.ready)
         engine, gate = server.service.engine, threading.Event()
         if not started:
-            hold(engine, gate, monkeypatch)
-        else:  # slow enough to be still running
-            forward = engine._batch._forward
-            monkeypatch.setattr(engine._batch, "_forward", lambda *a: (time.sleep(0.02), forward(*a))[1])
+            stop(engine, gate, monkeypatch)
+        else:
+            hold(engine, steps=3)
         body = json.dumps({"prompt": "w1 w2", "max_tokens": 120, "n": 2, "stream": stream, "seed": 1, "temperature": 2})
         connection = socket.create_connection(server.socket.getsockname())
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -431,7 +433,7 @@ def test_a_client_that_disconnects_cancels_its_work(policy, start_server, monkey
         wait_until(lambda: rows[0].ticket.done)
         gate.set()
         wait_until(lambda: engine.stats().running == 0)
-        assert engine.stats().tokens < 200  # of 240
+        assert engine.stats().tokens <= 8  # of 240
 
 
 def test_failures_are_a_500_or_an_event_and_the_server_goes_on(policy, start_server, monkeypatch):
@@ -485,5 +487,5 @@ def test_mixed_preferences_at_once_give_what_each_gives_alone(server, client):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert together == alone

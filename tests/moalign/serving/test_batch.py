@@ -20,6 +20,12 @@ CASES = st.tuples(
 )  # fmt: skip
 
 
+def advance(batch):
+    """What the worker does between two looks at its queue."""
+    batch.prefill()
+    batch.decode()
+
+
 def make_request(length, weight, max_tokens, temperature, seed, **more):
     prompt = random.Random(seed).choices(range(6, 60), k=length)
     weights = torch.tensor([weight, 1 - weight])
@@ -51,7 +57,7 @@ def run_alone(policy, request):
     batch = RunningBatch(policy)
     batch.join([listener.row])
     while batch.rows:
-        batch.step()
+        advance(batch)
     return listener.answer
 
 
@@ -64,7 +70,7 @@ def run_together(policy, arrivals):
         joining = [x.row for x, (_, at) in zip(listeners, arrivals, strict=True) if at == step]
         if joining:
             batch.join(joining)
-        batch.step()
+        advance(batch)
         step += 1
     assert batch.cells == 0
     return [listener.answer for listener in listeners]
@@ -124,7 +130,7 @@ def test_an_answer_ends_at_an_ending_token_which_it_holds_but_does_not_show(poli
     batch = RunningBatch(policy)
     batch.join([listener.row])
     while batch.rows:
-        batch.step()
+        advance(batch)
     first = tokens.index(end)
     assert listener.answer.token_ids == tokens[: first + 1]
     assert listener.answer.text == policy.tokenizer.decode(tokens[:first])
@@ -149,7 +155,7 @@ def test_choices_differ_and_the_first_does_not_depend_on_how_many_there_are(poli
     batch = RunningBatch(policy)
     batch.join([x.row for x in listeners])
     while batch.rows:
-        batch.step()
+        advance(batch)
     # each was told about its own choice
     answers = [x.gathered.completions()[0][i] for i, x in enumerate(listeners)]
     assert len({a.token_ids for a in answers}) == 3
@@ -173,7 +179,7 @@ def test_a_row_of_nan_fails_alone(policy, monkeypatch):
     monkeypatch.setattr(batch, "_forward", spoiled)
     batch.join([good.row, bad.row])
     while batch.rows:
-        batch.step()
+        advance(batch)
     assert good.answer == run_alone(policy, good.row.request)
     assert "not numbers" in str(bad.failures[0])
     # nor does what it left harm the next row of its slot
@@ -211,7 +217,7 @@ def test_answers_of_one_request_share_the_work_on_its_prompt(policy, monkeypatch
     listeners = [Listener(policy, request, choice) for choice in range(3)]
     batch.join([x.row for x in listeners])
     while batch.rows:
-        batch.step()
+        advance(batch)
     assert widths == [(1, 8), (1, 8), (1, 4), *[(3, 1)] * 5]
     assert listeners[0].answer == run_alone(policy, make_request(20, 0.5, 6, 0.0, 4))
 
@@ -238,7 +244,7 @@ def test_decoding_rounds_its_reads_up_where_it_is_compiled(policy):
     batch._compiled = CompiledModel(batch.model, compiled)
     batch.join([x.row for x in listeners])
     while batch.rows:
-        batch.step()
+        advance(batch)
     assert [x.answer for x in listeners] == expected
     assert set(lengths) == {batch.cache.capacity}
 
@@ -248,7 +254,7 @@ def test_decoding_rounds_its_reads_up_where_it_is_compiled(policy):
 
 def finish(batch):
     while batch.rows:
-        batch.step()
+        advance(batch)
 
 
 @pytest.fixture
@@ -313,8 +319,8 @@ def test_a_row_that_goes_while_another_joins(policy):
     batch = RunningBatch(policy)
     first = [Listener(policy, make_request(5, 0.5, 20, 0.0, seed)) for seed in range(2)]
     batch.join([x.row for x in first])
-    batch.step()
-    batch.step()
+    advance(batch)
+    advance(batch)
     full = batch.cache.slots - len(first)
     more = [Listener(policy, make_request(5, 0.5, 20, 0.0, 9 + seed)) for seed in range(full)]
     batch.join([x.row for x in more])

@@ -26,13 +26,12 @@ def make_front(shift=0.0):
 @pytest.fixture(scope="module")
 def choosing(start_server, policy):
     with start_server(policy, front=make_front()) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         yield server
 
 
 def post(server, path="/v1/preferences/choose", **body):
-    return httpx.post(server.url + path, json=body, timeout=30)
+    return httpx.post(server.url + path, json=body, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +40,12 @@ def mixed(start_server, policy):
     soups = FrontPoint((20.0, 20.0), (0.2, 0.2), 64), FrontPoint((19.0, 21.0), (0.2, 0.2), 64)
     front = ParetoFront(("helpful", "brief"), (*soups, *make_front().points))
     with start_server(policy, front=front) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         yield server
 
 
 def test_only_points_that_can_be_asked_for_are_compared_under_their_numbers_in_the_front(mixed):
-    shown = httpx.get(mixed.url + "/v1/front", timeout=30).json()["points"]
+    shown = httpx.get(mixed.url + "/v1/front", timeout=120).json()["points"]
     assert [point["offered"] for point in shown] == [False, False] + [True] * 9
     for response in talk(mixed, lambda rewards: rewards["helpful"]):
         seen = [response["choice"], *(response["question"] or {}).values()]
@@ -62,8 +60,7 @@ def test_only_points_that_can_be_asked_for_are_compared_under_their_numbers_in_t
 def test_a_front_that_offers_nothing_is_a_404(start_server, policy):
     bare = ParetoFront(("helpful", "brief"), tuple(FrontPoint((i, -i), (0.1, 0.1), 9) for i in range(3)))
     with start_server(policy, front=bare) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         refused(post(server), 404, None, "no point of this bundle's front")
 
 

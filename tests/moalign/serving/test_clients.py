@@ -26,8 +26,7 @@ def with_front(start_server, policy):
     rows = [(0.0, (0.0, 4.0)), (1.0, (4.0, 0.0))]
     points = [FrontPoint(r, (0.1, 0.1), 9, {"weights": {"helpful": w, "brief": 1 - w}}) for w, r in rows]
     with start_server(policy, front=ParetoFront(("helpful", "brief"), tuple(points))) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         yield server
 
 

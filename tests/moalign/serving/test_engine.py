@@ -43,7 +43,7 @@ class Gate:
 
         def gated(*args):
             self.reached.set()
-            assert self.open.wait(20)
+            assert self.open.wait(120)
             if self.fail:
                 self.fail = False
                 raise RuntimeError("broken step")
@@ -67,14 +67,15 @@ def test_greedy_equals_the_policys_generate(policy, engine):
     assert [list(answer.token_ids) for [answer] in engine.generate(requests)] == expected
 
 
-def test_a_late_request_joins_the_running_batch(engine, gate):
-    events = []
-    gate.open.set()
+def test_a_late_request_joins_the_running_batch(engine, hold):
+    held, events, then = hold(engine, steps=5), [], []
     first = engine.submit([make_request(1, max_tokens=100)], events.append)
-    wait_until(lambda: events)
-    engine.generate([make_request(2, max_tokens=3)])
-    assert not first.done  # the short one was not held up by the long one
-    wait_until(lambda: first.done)
+    wait_until(lambda: len(events) == 6)
+    late = engine.submit([make_request(2, max_tokens=3)], lambda _: then.append(len(events)))
+    held.release()
+    wait_until(lambda: late.done and first.done)
+    assert then[0] == 6
+    assert then[-1] <= 9  # the short one was not held up by the long one
     wait_until(
         lambda: engine.stats().tokens == len(events) + 3
     )  # counted when the step ends, just after the last event
@@ -82,7 +83,7 @@ def test_a_late_request_joins_the_running_batch(engine, gate):
 
 def test_cancelling_frees_the_row_and_the_queue(engine, gate):
     running = [engine.submit([make_request(s, max_tokens=100)], lambda e: None) for s in range(1, 4)]
-    gate.reached.wait(10)
+    assert gate.reached.wait(120)
     waiting = engine.submit([make_request(9, n=100)], lambda e: None)
     with pytest.raises(QueueFull):
         engine.submit([make_request(10, n=100)], lambda e: None)
@@ -99,13 +100,14 @@ def test_the_queue_is_bounded_and_takes_all_or_none(policy, monkeypatch):
     with Engine(policy, max_batch_size=1, max_waiting=3) as engine:
         gate = Gate(engine, monkeypatch)
         tickets = [engine.submit([make_request()], lambda e: None)]
-        gate.reached.wait(10)
+        assert gate.reached.wait(120)
         tickets.append(engine.submit([make_request(), make_request()], lambda e: None))
         with pytest.raises(QueueFull, match=r"2 answers wait already and 3 may \(max_waiting\)"):
             engine.submit([make_request(), make_request()], lambda e: None)
         assert engine.stats().waiting == 2
         with pytest.raises(FieldError, match=r"n: 4 answers asked for at once .*queues 3"):
             engine.submit([make_request(n=4)], lambda e: None)
+        assert engine.stats().accepted == 3  # those that were refused do not count
         gate.open.set()
         wait_until(lambda: all(t.done for t in tickets))
 
@@ -123,10 +125,13 @@ def test_a_failing_step_fails_its_requests_and_the_engine_goes_on(engine, gate, 
     events.clear()
     gate.open.clear()
     gate.reached.clear()
-    tickets = [engine.submit([make_request(s, max_tokens=50)], events.append) for s in (3, 5)]
+
+    def heard(event):
+        events.append(event)
+        gate.fail = gate.fail or len(events) == 7
+
+    tickets = [engine.submit([make_request(s, max_tokens=50)], heard) for s in (3, 5)]
     gate.open.set()
-    wait_until(lambda: len(events) > 6)
-    gate.fail = True
     wait_until(lambda: all(t.done for t in tickets))
     assert sum(isinstance(e, GenerationFailed) for e in events) == 2
     assert engine.generate([make_request(2)]) == expected
@@ -168,7 +173,7 @@ def test_closing_drains_then_aborts(policy, monkeypatch):
     engine = Engine(policy)
     events = []
     ticket = engine.submit([make_request(1, max_tokens=30)], events.append)
-    engine.close(drain_seconds=20)
+    engine.close(drain_seconds=120)
     assert ticket.done
     assert events[-1].finish_reason == "length"
     assert not engine.ready
@@ -179,12 +184,12 @@ def test_closing_drains_then_aborts(policy, monkeypatch):
     gate = Gate(engine, monkeypatch)
     events.clear()
     engine.submit([make_request(1)], events.append)
-    gate.reached.wait(10)
+    assert gate.reached.wait(120)
     closing = threading.Thread(target=engine.close)
     closing.start()
     wait_until(lambda: engine._worker.aborting)
     gate.open.set()
-    closing.join(10)
+    closing.join(120)
     assert isinstance(events[-1], GenerationFailed)
     assert "before the answer was finished" in str(events[-1])
 
@@ -193,17 +198,19 @@ def test_a_timeout_ends_what_runs_and_what_waits(policy, monkeypatch):
     with Engine(policy, max_batch_size=1) as engine:
         gate = Gate(engine, monkeypatch)
         heard = {"running": [], "waiting": [], "patient": []}
-        engine.submit([make_request(1, max_tokens=100, timeout=0.05)], heard["running"].append)
-        gate.reached.wait(10)
-        engine.submit([make_request(2, timeout=0.05)], heard["waiting"].append)
-        patient = engine.submit([make_request(3, timeout=60.0)], heard["patient"].append)
-        time.sleep(0.06)
+        engine.submit([make_request(1, max_tokens=100, timeout=500.0)], heard["running"].append)
+        assert gate.reached.wait(120)
+        engine.submit([make_request(2, timeout=500.0)], heard["waiting"].append)
+        [running], [waiting] = engine._batch.rows, engine._worker.waiting
+        assert running.deadline <= waiting.deadline <= time.monotonic() + 500
+        running.deadline = waiting.deadline = time.monotonic()
+        patient = engine.submit([make_request(3, timeout=500.0)], heard["patient"].append)
         gate.open.set()
         wait_until(lambda: patient.done)
         wait_until(lambda: engine.stats().running == engine.stats().waiting == 0)
     assert isinstance(heard["running"][-1], GenerationTimeout)
     assert isinstance(heard["running"][-1], GenerationFailed)
-    assert str(heard["waiting"][0]).endswith("timeout = 0.05 seconds: 0 of at most 8 tokens were generated")
+    assert str(heard["waiting"][0]).endswith("timeout = 500.0 seconds: 0 of at most 8 tokens were generated")
     assert len(heard["waiting"]) == 1
     assert heard["patient"][-1].finish_reason == "length"
 
@@ -222,9 +229,10 @@ def test_logprobs_are_those_of_the_policy(policy, engine):
     assert silent.token_ids == answer.token_ids
 
 
-def test_a_long_prompt_does_not_stall_the_others(policy):
+def test_a_long_prompt_does_not_stall_the_others(policy, monkeypatch):
     with Engine(policy, max_prefill_tokens=8, prefix_tokens=0) as engine:
-        widths = []
+        gate, widths = Gate(engine, monkeypatch), []
+        gate.open.set()
         forward = engine._batch._forward
 
         def watched(ids, positions, window):
@@ -233,10 +241,18 @@ def test_a_long_prompt_does_not_stall_the_others(policy):
 
         engine._batch._forward = watched
         events = []
-        running = engine.submit([make_request(1, 4, max_tokens=60)], events.append)
-        wait_until(lambda: len(events) > 3)
+
+        def heard(event):
+            events.append(event)
+            if len(events) == 4:
+                gate.open.clear()  # no further before the long one is there
+
+        running = engine.submit([make_request(1, 4, max_tokens=60)], heard)
+        wait_until(lambda: len(events) == 4)
         before = len(widths)
-        engine.generate([make_request(2, 64, max_tokens=1)])
+        late = engine.submit([make_request(2, 64, max_tokens=1)], lambda _: None)
+        gate.open.set()
+        wait_until(lambda: late.done)
         chunks = [i for i, (_, width) in enumerate(widths[before:]) if width > 1]
         assert len(chunks) == 8  # 64 tokens, 8 at a time
         assert all(b - a == 2 for a, b in pairwise(chunks))  # a token for the running row after each

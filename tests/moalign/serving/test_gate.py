@@ -64,13 +64,12 @@ def gated(policy, start_server, words):
         return PreferenceGate(make_gate(words), loaded.objectives)
 
     with start_server(policy, gate=gate, max_batch_size=4) as server:
-        while not server.service.ready:
-            assert server.service.failure is None
+        server.wait_until_ready()
         yield server
 
 
 def post(server, path="/v1/completions", **body):
-    return httpx.post(server.url + path, json=body, timeout=30)
+    return httpx.post(server.url + path, json=body, timeout=120)
 
 
 def test_a_request_without_a_preference_gets_the_gates(policy, gated):
@@ -145,7 +144,7 @@ def test_what_the_gate_refuses_is_the_clients_fault(gated):
 
 
 def test_the_models_page_says_so(gated, client):
-    [card] = httpx.get(gated.url + "/v1/models").json()["data"]
+    [card] = httpx.get(gated.url + "/v1/models", timeout=120).json()["data"]
     assert card["preference_gate"] is True
     assert card["default_preference"] == HALF  # for who asks for it by name
     [without] = client.models.list()
@@ -196,14 +195,16 @@ def test_serves_with_the_gate_of_a_folder(saved, capsys, monkeypatch):
         url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
 
         def ask():
-            while httpx.get(url + "/health/ready").status_code != 200:
-                assert server.service.failure is None, server.service.failure
-            seen.update(
-                httpx.post(url + "/v1/completions", json={"prompt": "w3 w4", "max_tokens": 2}, timeout=30).json()
-            )
-            server.should_exit = True
+            body = {"prompt": "w3 w4", "max_tokens": 2}
+            try:
+                # It listens already: the first question waits for it.
+                while httpx.get(url + "/health/ready", timeout=120).status_code != 200:
+                    assert server.service.failure is None, server.service.failure
+                seen.update(httpx.post(url + "/v1/completions", json=body, timeout=120).json())
+            finally:
+                server.should_exit = True
 
-        asking = threading.Timer(0.2, ask)
+        asking = threading.Thread(target=ask)
         asking.start()
         original(server, sockets=sockets)
         asking.join()

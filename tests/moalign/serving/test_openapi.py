@@ -75,13 +75,13 @@ def test_no_request_makes_the_server_fail(policy, start_server, tmp_path):
     limits = Limits(max_new_tokens=4, max_choices=3)
     with start_server(policy, access=Access(tmp_path / "policy.yaml"), limits=limits, front=make_front()) as server:
         headers = {"Authorization": f"Bearer {key}"}
-        while httpx.get(server.url + "/health/ready").status_code != 200:
-            pass
-        schema = schemathesis.openapi.from_dict(httpx.get(server.url + "/openapi.json", headers=headers).json())
+        server.wait_until_ready()
+        document = httpx.get(server.url + "/openapi.json", headers=headers, timeout=120).json()
+        schema = schemathesis.openapi.from_dict(document)
         operations = [found.ok() for found in schema.get_all_operations()]
         statuses, failures = Counter(), []
         total = sum(PARTS[o.method.upper() in WITH_BODY] for o in operations)
-        with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=server.url, headers=headers, timeout=120) as client:
             for operation in operations:
                 bodied = operation.method.upper() in WITH_BODY
                 modes = schemathesis.GenerationMode
@@ -91,7 +91,7 @@ def test_no_request_makes_the_server_fail(policy, start_server, tmp_path):
         assert not failures, failures[:5]
         assert sum(statuses.values()) >= 2000, statuses
         assert statuses[200] > 100, statuses
-        assert httpx.get(server.url + "/health/ready").status_code == 200
+        assert httpx.get(server.url + "/health/ready", timeout=120).status_code == 200
 
 
 def fuzz(client, operation, mode, count, statuses, failures):

@@ -20,18 +20,21 @@ def until(condition, seconds=120.0):
         time.sleep(0.005)
 
 
-def test_a_killed_worker_fails_its_rows_and_serves_those_that_waited(policy, caplog):
-    with Engine(policy, max_batch_size=1, restart_delay=0.2) as engine:
+def test_a_killed_worker_fails_its_rows_and_serves_those_that_waited(policy, hold, hold_restart, caplog):
+    with Engine(policy, max_batch_size=1, restart_delay=0.0) as engine:
         expected = engine.generate([make_request()])
+        hold(engine, steps=5)
+        restart = hold_restart(engine)
         running, waiting = [], []
         engine.submit([make_request(120)], running.append)
         later = engine.submit([make_request()], waiting.append)
-        until(lambda: running)
+        until(lambda: len(running) == 6)
         engine.kill_worker()
         until(lambda: not engine.ready)
         assert isinstance(running[-1], GenerationFailed)
         with pytest.raises(EngineStopped, match="starting again after a failure"):
             engine.submit([make_request()], running.append)
+        restart.set()
         until(lambda: engine.ready)
         until(lambda: later.done)
         assert tuple(t for delta in waiting for t in delta.token_ids) == expected[0][0].token_ids
@@ -40,12 +43,13 @@ def test_a_killed_worker_fails_its_rows_and_serves_those_that_waited(policy, cap
     assert "the engine's thread died" in caplog.text
 
 
-def test_restarts_are_bounded_and_then_nobody_waits_for_ever(policy, caplog):
+def test_restarts_are_bounded_and_then_nobody_waits_for_ever(policy, hold, caplog):
     with Engine(policy, max_restarts=2, restart_delay=0.0) as engine:
         for restarts in (1, 2):
             engine.kill_worker()
             until(lambda n=restarts: engine.stats().restarts == n and engine.ready)
         events = []
+        hold(engine)
         ticket = engine.submit([make_request(120)], events.append)
         engine.kill_worker()
         until(lambda: ticket.done and not engine.ready)
@@ -81,7 +85,7 @@ def test_steps_that_keep_failing_get_a_new_batch(policy, monkeypatch, caplog):
 
 
 def test_closing_while_it_starts_again(policy):
-    engine = Engine(policy, restart_delay=60.0)
+    engine = Engine(policy, restart_delay=600.0)
     engine.kill_worker()
     until(lambda: not engine.ready)
     engine.close()

@@ -30,7 +30,7 @@ def test_says_what_the_job_is(folder, tmp_path):
 
 
 def test_its_settings_are_a_configuration_of_train(folder):
-    from moalign.cli.yaml_file import read_flat
+    from moalign.yaml_file import read_flat
 
     found = {name: entry.value for name, entry in read_flat(folder.config).items()}
     assert found == {"disable_tqdm": True, "beta": 0.1, "model": "m"}

@@ -177,13 +177,16 @@ def test_a_methods_refusal_names_the_tensor():
 def test_no_more_is_held_than_the_budget(monkeypatch):
     monkeypatch.setattr(compute, "BUDGET", 1000)
     held, most = [], []
-    lock = threading.Lock()
+    lock, full = threading.Lock(), threading.Event()
 
     class Watching(Centred):
         def _merge(self, tensors, base, parameters, generator):
             with lock:
                 held.append(tensors[0].numel() * 8)
                 most.append(sum(held))
+                if sum(held) >= 800:
+                    full.set()
+            assert full.wait(60)  # for a second one; and a little, for a third that must not come
             threading.Event().wait(0.01)
             with lock:
                 held.remove(tensors[0].numel() * 8)

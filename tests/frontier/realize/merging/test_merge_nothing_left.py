@@ -97,12 +97,13 @@ class TestNothingIsLeft:
     @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
     def test_of_a_merge_that_is_killed(self, llamas, tmp_path, sign):
         code = f"""
-            import signal, threading
+            import pathlib, signal, time
             from frontier.realize.merging import compute, merge
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
             def stuck(*args):
                 open({str(tmp_path / "started")!r}, "w").close()
-                threading.Event().wait(0.5)
+                while not pathlib.Path({str(tmp_path / "go")!r}).exists():
+                    time.sleep(0.01)
                 return real(*args)
             real, compute.merge_piece = compute.merge_piece, stuck
             merge({halves(llamas)!r}, {str(tmp_path / "out")!r}, progress=False, workers=2)
@@ -113,6 +114,7 @@ class TestNothingIsLeft:
             time.sleep(0.01)
         assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())
         process.send_signal(sign)
-        process.communicate(timeout=60)
+        (tmp_path / "go").touch()
+        process.communicate(timeout=120)
         assert process.returncode != 0
-        assert [path.name for path in tmp_path.iterdir()] == ["started"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["go", "started"]

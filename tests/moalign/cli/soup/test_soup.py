@@ -10,8 +10,8 @@ from frontier.front import ParetoFront
 from frontier.realize.soup import OPTIMIZERS, Soup
 from moalign.cli.command import parse
 from moalign.cli.soup import search
-from moalign.cli.yaml_file import read_flat
 from moalign.soup import soup_of_bundle
+from moalign.yaml_file import read_flat
 
 EXAMPLE = "examples/soup.yaml"
 SMALL = ("--n_prompts", 4, "--max_new_tokens", 4, "--budget", 10, "--blocks", 2, "--limits", "0,1.5")

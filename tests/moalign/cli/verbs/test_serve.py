@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from moalign.cli.yaml_file import read_flat
 from moalign.serving import run as server
 from moalign.serving.access import add_key
+from moalign.yaml_file import read_flat
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 

@@ -31,8 +31,7 @@ def heads(policy):
 @pytest.fixture(scope="module")
 def full(start_server, policy):
     with start_server(policy, front=make_front(), heads=heads) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         yield server
 
 

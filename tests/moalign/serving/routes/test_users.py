@@ -116,8 +116,7 @@ def test_a_full_disk_is_a_503_and_answers_go_on(start_server, policy, asker, tmp
         policy, front=make_front(), heads=heads, database=str(tmp_path / "users.db"), keep_texts=True
     ) as server:
         ask = asker(server)
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         known = ask("/v1/feedback", user="ann", **BRIEFER).json()
         assert ask("/v1/users/ann", "GET").json()["feedback"][0]["texts"]["chosen"] == "w2"
         database = server.service.users.store.database
@@ -137,8 +136,7 @@ def test_a_database_that_is_gone_leaves_the_default(start_server, policy, asker,
     path = tmp_path / "users.db"
     with start_server(policy, front=make_front(), heads=heads, database=str(path)) as server:
         ask = asker(server)
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         ask("/v1/feedback", user="ann", **BRIEFER)
         assert greedy(ask, user="ann")["preference_source"] == "user"
         server.service.users.close()
@@ -154,8 +152,8 @@ def test_two_servers_on_one_database_know_the_same_users(start_server, policy, a
     options = {"front": make_front(), "heads": heads, "database": str(tmp_path / "users.db")}
     with start_server(policy, **options) as one, start_server(policy, **options) as two:
         first, second = asker(one), asker(two)
-        while not (one.service.ready and two.service.ready):
-            pass
+        one.wait_until_ready()
+        two.wait_until_ready()
         first("/v1/feedback", user="ann", **BRIEFER)
         learned = second("/v1/feedback", user="ann", **BRIEFER).json()
         assert learned["judgements"] == 2
@@ -168,8 +166,7 @@ def test_keys_have_users_of_their_own(start_server, policy, asker, tmp_path):
     file = tmp_path / "policy.yaml"
     keys = {name: add_key(file, name) for name in ("shop", "forum")}
     with start_server(policy, front=make_front(), heads=heads, access=Access(file)) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         ask = asker(server)
         shop, forum = ({"Authorization": f"Bearer {key}"} for key in keys.values())
         assert ask("/v1/feedback", user="ann", **BRIEFER).status_code == 401
@@ -186,8 +183,7 @@ def test_a_thumb_is_against_what_the_key_lets_answers_be(start_server, policy, a
     file = tmp_path / "policy.yaml"
     key = add_key(file, "shop", {"preference": {"helpful": {"min": 0.5}}})
     with start_server(policy, front=make_front(), heads=heads, access=Access(file)) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         ask, shop = asker(server), {"Authorization": f"Bearer {key}"}
         for _ in range(12):
             ask("/v1/feedback", headers=shop, user="ann", **BRIEFER)
@@ -207,8 +203,7 @@ class Gate:
 def test_a_thumb_names_the_preference_that_a_gate_chose(start_server, policy, asker):
     thumb = {"user": "ann", "prompt": "w9", "completion": "w1 w1 w2", "rating": "down"}
     with start_server(policy, front=make_front(), heads=heads, gate=lambda _: Gate()) as server:
-        while not server.service.ready:
-            pass
+        server.wait_until_ready()
         ask = asker(server)
         answer = ask("/v1/feedback", **thumb)
         error = answer.json()["error"]

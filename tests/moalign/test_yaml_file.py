@@ -1,7 +1,7 @@
 import pytest
 
 from frontier.errors import InputError
-from moalign.cli.yaml_file import parse_flow, read_flat
+from moalign.yaml_file import parse_flow, read_flat
 
 
 @pytest.fixture
