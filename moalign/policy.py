@@ -76,6 +76,7 @@ class SteerablePolicy:
         self.mixture = AdapterMixture(model, self.conditioning.adapters)
         self.normalizer = normalizer
         self.training = dict(training or {})
+        self.base_digest: str | None = None  # where it was taken before the base was sharded over several processes
         self.adapter_folders: tuple[Path, ...] = ()  # where the adapters were read from, which no export may replace
         self.default_preference = (
             Preference.from_json(default_preference, self.objectives)
@@ -336,8 +337,7 @@ class SteerablePolicy:
         ends = [self.tokenizer.eos_token_id] if append_eos and self.tokenizer.eos_token_id is not None else []
         completion_ids = [[*self.tokenizer(c, add_special_tokens=False)["input_ids"], *ends] for c in completions]
         weights = self.weights(preferences, len(prompts))
-        log_probs, _ = self.token_log_probs(self.encode(prompts, weights), completion_ids, weights)
-        return log_probs.sum(-1).cpu()
+        return self.token_log_probs(self.encode(prompts, weights), completion_ids, weights)[0].sum(-1).cpu()
 
     # ---- saving
 
@@ -348,7 +348,7 @@ class SteerablePolicy:
             objectives=self.objectives,
             base=BaseModel(
                 name_or_path=portable_location(name, out),
-                digest=weights_digest(base_tensors(self.model).items()),
+                digest=self.base_digest or weights_digest(base_tensors(self.model).items()),
                 revision=None if Path(name).is_dir() else getattr(self.base.config, "_commit_hash", None),
             ),
             normalizer=self.normalizer,

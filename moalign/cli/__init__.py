@@ -1,8 +1,9 @@
-"""The command line: `moalign demo | reward | groups | train METHOD | front | compare | pick | choose | generate | export | merge | soup | serve | env`.
+"""The command line: `moalign demo | reward | groups | train METHOD | sweep | front | compare | pick | choose | generate | export | merge | soup | serve | env`.
 
 Every option is a dataclass field: `--field value` or `--field=value` on the command line, or a flat key of `--config x.yaml`; the command line wins.
 
-Exit codes: 0 done; 2 the input is wrong (one message on stderr, nothing written); 3 `pick` found no point that satisfies the constraints; 130 interrupted.
+Exit codes: 0 done; 1 a run could not go on, or a job of a sweep failed for good; 2 the input is wrong (one message on stderr, nothing written); 3 `pick` found no
+point that satisfies the constraints; 130 interrupted; 143 terminated (a training run was saved before).
 An exception of any other kind is a bug of ours and shows its traceback.
 """
 
@@ -22,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "groups": ("", "find user groups in preference pairs and train a reward for each, for max-min training"),
     "train": ("METHOD", "train a steerable policy; `moalign train --help` lists the methods"),
+    "sweep": (
+        "",
+        "train and measure many policies (methods, preferences, seeds), on one machine or Ray: one front of all",
+    ),
     "front": ("BUNDLE", "measure a policy at many preferences: front.json, front.png, front.html"),
     "compare": ("FRONT FRONT", "test whether one measured front beats another, with intervals over the prompts"),
     "pick": ("BUNDLE", "pick a point of the front by constraints, an aspiration, at the knee and more ways"),

@@ -7,10 +7,11 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from moalign.training.run_folder import CONFIG, write_config
+from moalign.training.run_record import RECORD, amend, file_fingerprint
 
 
 class RecordSources(TrainerCallback):
-    """When training begins, put these names into `config.json` beside the trainer's own settings.
+    """When training begins, put these names into `config.json` beside the trainer's own settings, and the sums of their files into `run.json`.
 
     Args:
         sources (`dict`): such as `{"model": ..., "reward": ..., "dataset": ...}`.
@@ -22,8 +23,14 @@ class RecordSources(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Rewrite the file as a whole."""
+        """Rewrite the files as a whole."""
         if state.is_world_process_zero:
-            path = Path(str(args.output_dir)) / CONFIG
+            folder = Path(str(args.output_dir))
+            path = folder / CONFIG
             known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else args.to_dict()
-            write_config(str(args.output_dir), known | self.sources)
+            write_config(folder, known | self.sources)
+            named = {name: source for name, source in self.sources.items() if source is not None}
+            amend(
+                folder / RECORD,
+                sources={name: {"name": str(s), "sha256": file_fingerprint(str(s))} for name, s in named.items()},
+            )

@@ -13,6 +13,7 @@ from torch import Tensor
 from frontier.errors import InputError
 from moalign.evaluation import Samples, sample
 from moalign.training.online import OnlineConfig, OnlineTrainer
+from moalign.training.sharded import is_sharded
 
 
 @dataclass
@@ -86,7 +87,8 @@ class DualTrainer(OnlineTrainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, then measure the policy and write the report into the run folder, the bundle and its card."""
         result = super().train(*args, **kwargs)
-        if self.is_world_process_zero():
+        # A policy that lies in parts over the processes answers only where all of them ask, the same with the same seeds.
+        if self.is_world_process_zero() or is_sharded(self.policy.mixture.parameters()):
             try:
                 self.write_report()
             except InputError as error:

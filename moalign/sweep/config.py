@@ -20,7 +20,7 @@ class EvaluationConfig:
 
     Args:
         dataset (`str`): prompts; any records.
-        reward (`str`, *optional*): what judges; by default the reward that the job trained on.
+        reward (`str`, *optional*): what judges; by default the sweep's, which all jobs train on.
         partitions (`int`): a steerable policy is measured on the lattice of this many steps; one that was trained for one preference is measured at that.
         preferences (`list[str]`, *optional*): measure steerable policies at these instead of the lattice.
         n_prompts (`int`): how many different prompts, spread evenly over the data; at least 2.
@@ -206,7 +206,9 @@ class SweepConfig:
 
     def evaluation_config(self) -> EvaluationConfig | None:
         """How bundles are measured, `None` where they are not."""
-        return None if self.evaluation is None else EvaluationConfig.from_mapping(self.evaluation)
+        if self.evaluation is None:
+            return None
+        return EvaluationConfig.from_mapping({"reward": self.reward} | dict(self.evaluation))
 
     def shared_settings(self) -> dict[str, Any]:
         """What all jobs share, by the names of `moalign train`."""

@@ -88,6 +88,10 @@ class LocalEngine:
     def __init__(self, devices: Sequence[str] | None = None) -> None:
         names = list(devices) if devices else [_first_device()]
         self._free = [_environment(name) for name in names]
+        if len(names) > 1 and "OMP_NUM_THREADS" not in os.environ:
+            # Each would take all cores, and threads that wait for each other's are many times slower.
+            threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(names)))}
+            self._free = [own | threads for own in self._free]
 
     def room(self) -> bool:
         """Whether a device is free."""
@@ -154,6 +158,10 @@ def _environment(device: str) -> dict[str, str]:
     number = int(match[1])
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if seen is None:
+        import torch
+
+        if number >= (count := torch.cuda.device_count()):  # its job would quietly train on the CPU
+            raise InputError(f"devices: there is no {device}: this machine has {count} GPUs")
         return {"CUDA_VISIBLE_DEVICES": str(number)}
     # Numbers count what this process itself sees.
     names = [name.strip() for name in seen.split(",") if name.strip()]

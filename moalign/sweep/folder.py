@@ -11,6 +11,7 @@ result.json     written last: the job is done
 """
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class JobFolder:
         """Say what the job is, for its process."""
         lines = [f"# moalign train {job.method} --config {self.config.name} --output_dir OUT\n"]
         settings = {"disable_tqdm": True} | job.settings  # a bar in a file is noise
-        lines += [f"{name}: {json.dumps(value)}\n" for name, value in settings.items()]
+        lines += [f"{name}: {_yaml(value)}\n" for name, value in settings.items()]
         if job.method is not None:
             write_text(self.config, "".join(lines))
         about = {"job": job.identity(), "label": job.label, "axes": job.axes, "evaluation": evaluation}
@@ -91,8 +92,8 @@ class JobFolder:
         )
 
     def clear(self) -> None:
-        """Remove everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove everything; whatever stayed of another job would be gone on from."""
+        shutil.rmtree(self.path)
 
     # ---- how far it is
 
@@ -154,6 +155,12 @@ class JobFolder:
 
 
 ATTEMPT = "---- attempt"
+
+
+def _yaml(value: Any) -> str:
+    """JSON that YAML reads as the same: it does not know the pairs of escapes by which JSON writes an emoji."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"[^\x20-\x7e]", lambda found: f"\\U{ord(found[0]):08x}", text)
 
 
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:

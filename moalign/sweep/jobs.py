@@ -46,7 +46,7 @@ class Job:
     @property
     def label(self) -> str:
         """What its points are called: everything but the preference, which they carry themselves."""
-        kind = self.method or Path(self.bundle or "").name
+        kind = self.method or self.bundle or ""
         if self.axes.get("preference", SAMPLED) != SAMPLED:
             kind += ", one model per preference"
         return ", ".join([kind, *(f"{n} {_short(v)}" for n, v in self.axes.items() if n != "preference")])
@@ -64,18 +64,30 @@ def expand(config: SweepConfig, objectives: Callable[[], Sequence[str]] | None =
         objectives (`Callable`, *optional*): gives the objectives that `preference_lattice` is over; asked only for that.
 
     Raises:
-        InputError: an unknown method, a setting that a method does not have or that has the wrong type, a missing one, a lattice that does not exist.
+        InputError: an unknown method, a setting that a method does not have or that has the wrong type, a missing one, a lattice that does not exist, no one reward to measure by.
     """
     preferences = _preferences(config, objectives)
     jobs = [job for method in config.methods or () for job in _of_method(config, method.replace("-", "_"), preferences)]
     for path in config.bundles or ():
         jobs.append(Job(_name(["bundle", path]), None, {}, {}, bundle=path))
+    _check_judged(config, jobs)
     seen: dict[str, Job] = {}
     for job in jobs:
         # Some file systems take A and a for one.
         if (other := seen.setdefault(job.name.lower(), job)) is not job:
             raise InputError(f"two jobs would share the folder '{job.name}': {other.label} and {job.label}")
     return jobs
+
+
+def _check_judged(config: SweepConfig, jobs: Sequence[Job]) -> None:
+    """Refuse a front of numbers from several judges."""
+    evaluation = config.evaluation_config()
+    if evaluation is None or evaluation.reward is not None:
+        return
+    rewards = {str(job.settings["reward"]) for job in jobs if job.method is not None}
+    if len(rewards) > 1 or config.bundles:
+        found = f"the jobs train on {', '.join(sorted(rewards))}" if rewards else "bundles bring none"
+        raise InputError(f"evaluation needs a reward that judges all jobs, since {found}")
 
 
 def _of_method(config: SweepConfig, method: str, preferences: Sequence[str | None]) -> list[Job]:
@@ -175,9 +187,10 @@ def _lattice(objectives: list[str], size: int) -> list[Preference]:
 
 
 def _name(parts: Sequence[str]) -> str:
-    name = "-".join(re.sub(r"[^A-Za-z0-9._+]+", "_", part).strip("_") for part in parts)
-    if len(name) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    name = "-".join(re.sub(r"[^\w.+]+", "_", part).strip("_") for part in parts)
+    whole = name.encode()  # file systems count bytes
+    if len(whole) > LONGEST_NAME:
+        name = f"{whole[: LONGEST_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
     return name
 
 

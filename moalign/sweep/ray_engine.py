@@ -42,13 +42,11 @@ class RayEngine:
                 raise InputError(f"no Ray cluster at {address}: {error}") from error
         if gpus is None:
             gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
-        if cpus > largest:
-            self.close()
-            raise InputError(f"cpus_per_job {cpus:g}: the largest machine of the Ray cluster has {largest:g}")
-        if gpus > (held := ray.cluster_resources().get("GPU", 0.0)):
-            self.close()
-            raise InputError(f"gpus_per_job {gpus:g}: the Ray cluster has {held:g}")
+        for setting, kind, wanted in (("cpus_per_job", "CPU", cpus), ("gpus_per_job", "GPU", gpus)):
+            largest = max(node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"])
+            if wanted > largest:
+                self.close()
+                raise InputError(f"{setting} {wanted:g}: the largest machine of the Ray cluster has {largest:g}")
         # A process that dies is the sweep's to retry, which knows of checkpoints; Ray itself retries what takes the whole machine away.
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(run_attempt)
         self._ray = ray

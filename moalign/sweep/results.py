@@ -44,7 +44,7 @@ class SweepResult:
         for key in (
             lambda p: p.source,
             lambda p: p.source.split(", seed ")[0],
-            lambda p: str(p.extra["sweep"]["method"]),
+            lambda p: str(p.extra["sweep"]["method"] or "bundles"),
         ):
             parts: dict[str, list[int]] = {}
             for i, point in enumerate(self.front.points):

@@ -1,12 +1,10 @@
 """Learn from preference pairs with a policy that is told its preference: DPO and its relatives, with a margin for what the label does not say."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from accelerate.utils import gather
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
@@ -20,11 +18,14 @@ from moalign.training.direct_config import DirectConfig
 from moalign.training.direct_loss import BatchLoss, batch_loss
 from moalign.training.direct_metrics import pair_metrics
 from moalign.training.margins import NATS, MarginScale, margins, measure_margin_scale, shares
-from moalign.training.pairs import PairTable, canonical, collate, completion_log_probs, labelled_objectives
+from moalign.training.pair_cache import PairCache
+from moalign.training.pairs import PairTable, canonical, collate, labelled_objectives
 from moalign.training.rollout import preference_sampler
 from moalign.training.run_folder import watch, write_config
+from moalign.training.shared_prompts import shared_log_probs
 from moalign.training.starting_policy import starting_policy
 from moalign.training.steerable_trainer import SteerableTrainer
+from moalign.training.step_means import StepMeans, Sums
 from reward_heads import Normalizer, VectorReward
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ class DirectTrainer(SteerableTrainer, Trainer):
         self.normalizer = normalizer.select(known) if normalizer is not None and known else None
         self.trained_adapters = adapters
         self.aggregation = GradientAggregation(args.gradient_aggregation) if args.gradient_aggregation else None
-        self._metrics: dict[str, dict[str, list[float]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
+        self._metrics = {mode: StepMeans(self.policy.device) for mode in ("train", "eval")}
+        self._cache = PairCache.of(args.cache_dir)
         self._prefix, self._warned = "eval", False
         if args.disable_dropout:
             _disable_dropout(self.policy.base)
@@ -186,9 +188,9 @@ class DirectTrainer(SteerableTrainer, Trainer):
         size = self.args.precompute_ref_batch_size or batch_size or self.args.per_device_eval_batch_size
         progress = not self.args.disable_tqdm and self.is_world_process_zero()
         with self.accelerator.autocast():
-            table.score_reference(self.policy, size, progress)
+            table.score_reference(self.policy, size, progress, self._cache, self.args.share_prompts)
         if self._needs_rewards and self.reward is not None:
-            table.score_rewards(self.reward, size, progress)
+            table.score_rewards(self.reward, size, progress, self._cache if self.args.cache_dir else None)
             if self.normalizer is not None:
                 columns = [self.objectives.index(name) for name in self.normalizer.objectives]
                 table.differences[:, columns] /= torch.tensor(self.normalizer.scale)
@@ -207,8 +209,7 @@ class DirectTrainer(SteerableTrainer, Trainer):
         metrics = self._metrics["train" if training else "eval"]
         if training and self.aggregation is not None and batch.used.any():
             loss, conflict = self.aggregation.loss(batch.by_objective(), self.policy.mixture.parameters())
-            for name, value in conflict.metrics(self.objectives).items():
-                metrics[name].append(value)
+            metrics.add({name: (value, 1.0) for name, value in conflict.metrics(self.objectives).items()})
         if not batch.used.any() and not self._warned:
             self._warned = True
             logger.warning(
@@ -219,13 +220,19 @@ class DirectTrainer(SteerableTrainer, Trainer):
     def _preferences(self, rows: int, training: bool) -> tuple[Tensor, Tensor | None]:
         """`[B, K]` weights of this process's rows, and `[B]` randomness to draw objectives by (`rotation="sampled"`)."""
         sampler = self.sampler if training else self._evaluation_sampler
-        # Every process draws for all and takes its own, so that generators stay in step.
+        draws_objectives = self.args.rotation == "sampled" and training
+        # Every process draws for all and takes its own, and row by row, so that a row's draw depends on its place in the update's batch alone,
+        # however that is cut into processes and accumulated steps.
         total, start = rows * self.accelerator.num_processes, rows * self.accelerator.process_index
-        weights = sampler.sample(total, 1).weights[start : start + rows].to(self.accelerator.device)
-        if self.args.rotation == "expected" or not training:
+        drawn, uniform = [], []
+        for _ in range(total):
+            drawn.append(sampler.sample(1, 1).weights)
+            if draws_objectives:
+                uniform.append(torch.rand(1, generator=sampler.generator))
+        weights = torch.cat(drawn[start : start + rows]).to(self.accelerator.device)
+        if not draws_objectives:
             return weights, None
-        uniform = torch.rand(total, generator=sampler.generator)[start : start + rows]
-        return weights, uniform.to(self.accelerator.device)
+        return weights, torch.cat(uniform[start : start + rows]).to(self.accelerator.device)
 
     def _batch_loss(
         self, model: nn.Module, inputs: dict[str, Any], weights: Tensor, uniform: Tensor | None
@@ -235,10 +242,16 @@ class DirectTrainer(SteerableTrainer, Trainer):
         if self.policy.conditioning.kind == "prompt":
             encoded = self.policy.encode(inputs["prompt"], weights)
             told = [prompt[: len(prompt) - pair.cut] for prompt, pair in zip(encoded, ids, strict=True)]
-        completions = [pair.a for pair in ids] + [pair.b for pair in ids]
-        log_probs = completion_log_probs(model, self.policy, told * 2, completions, weights.repeat(2, 1))
-        policy = log_probs.view(2, -1).T
-        lengths = torch.tensor([[len(pair.a), len(pair.b)] for pair in ids], device=device)
+        found = shared_log_probs(
+            model,
+            self.policy,
+            told,
+            [(pair.a, pair.b) for pair in ids],
+            weights,
+            share=self.args.share_prompts,
+            split=self.args.split_by_length,
+        )
+        policy, lengths = found.sums().view(-1, 2), found.lengths.view(-1, 2)
         labels, reference = inputs["preferred"].to(device), inputs["reference"].to(device)
         differences = inputs["differences"].to(device) * self.margin_scale.tensor().to(device)
         labels = self._labels(labels, differences)
@@ -254,25 +267,21 @@ class DirectTrainer(SteerableTrainer, Trainer):
             self.args.min_weight,
             uniform,
         )
-        self._record(pair_metrics(batch, self.objectives, labels, policy.detach(), reference, self.args.beta))
+        figures = pair_metrics(batch, self.objectives, labels, policy.detach(), reference, self.args.beta)
+        self._record({**figures, "padding": (found.padding, found.computed)})
         return batch
 
     # ---- the log
 
-    def _record(self, sums: dict[str, tuple[float, float]]) -> None:
-        """Keep the means of sums and counts over all processes; what nothing is known of is left out."""
-        table = torch.tensor(list(sums.values()), device=self.accelerator.device).unsqueeze(0)
-        mode = "train" if self.policy.model.training and torch.is_grad_enabled() else "eval"
-        for name, (total, count) in zip(sums, gather(table).sum(0).tolist(), strict=True):
-            if count:
-                self._metrics[mode][name].append(total / count)
+    def _record(self, sums: Sums) -> None:
+        """Keep sums and counts for the next line of the log."""
+        self._metrics["train" if self.policy.model.training and torch.is_grad_enabled() else "eval"].add(sums)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer's figures together with the means of ours since the last time."""
         mode = "eval" if any(name.startswith(f"{self._prefix}_") for name in logs) else "train"
         prefix = f"{self._prefix}_" if mode == "eval" else ""
-        own = {prefix + name: sum(values) / len(values) for name, values in self._metrics[mode].items()}
-        self._metrics[mode].clear()
+        own = {prefix + name: value for name, value in self._metrics[mode].take().items()}
         super().log(logs | own, start_time)
 
     # ---- evaluation

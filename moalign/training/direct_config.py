@@ -85,6 +85,23 @@ class DirectConfig(SteeringConfig, DPOConfig):  # type: ignore[misc]
         },
     )
     simpo_gamma: float = field(default=0.5, metadata={"help": "Target margin of loss_type simpo."})
+    share_prompts: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute the prompt of a pair once for both completions, where the model allows it exactly. Off: a row for each completion."
+        },
+    )
+    split_by_length: bool = field(
+        default=True,
+        metadata={"help": "Split a batch by length into a few forwards where that saves more padding than they cost."},
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder for the reference's log-probs, which any run over the same base and pairs reads again. Default: moalign in HF_HOME (usually "
+            "~/.cache/huggingface). off: keep nothing. A folder given here also keeps the rewards, unless they come from elsewhere."
+        },
+    )
     gradient_aggregation: str | None = field(
         default=None,
         metadata={

@@ -87,10 +87,6 @@ def batch_loss(
             margin=torch.where(trained, margin[:, k], 0.0),
         )
         label = torch.where(trained, labels[:, k], 0.5)
-        if trained.any():
-            found = sum(weight * loss(scores, label) for loss, weight in losses)
-            each.append(share[:, k] * found)
-        else:
-            each.append(0 * policy.sum(1))
+        each.append(share[:, k] * sum(weight * loss(scores, label) for loss, weight in losses))
         implied.append(scores.difference().detach())
     return BatchLoss(torch.stack(each, 1), share, torch.stack(implied, 1), margin)

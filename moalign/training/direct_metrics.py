@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from moalign.training.direct_loss import BatchLoss
@@ -9,7 +10,7 @@ from moalign.training.direct_loss import BatchLoss
 
 def pair_metrics(
     batch: BatchLoss, objectives: Sequence[str], labels: Tensor, policy: Tensor, reference: Tensor, beta: float
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, tuple[Tensor, Tensor | float]]:
     r"""Sum and count of every figure, to be added up over processes and divided.
 
     | name | mean of |
@@ -34,28 +35,29 @@ def pair_metrics(
     ratios = policy - reference
     favoured = (batch.share * (labels.nan_to_num(nan=0.5) - 0.5)).sum(1)
     decided = favoured != 0
-    n, better = float(decided.sum()), (favoured < 0).long().unsqueeze(1)
+    n, better = decided.sum(), (favoured < 0).long().unsqueeze(1)
 
-    def of_decided(values: Tensor) -> tuple[float, float]:
-        return float(values[decided].sum()), n
+    # Nothing here waits for the device: `where` instead of a selection, tensors instead of numbers.
+    def of_decided(values: Tensor) -> tuple[Tensor, Tensor | float]:
+        return torch.where(decided, values, 0.0).sum(), n
 
     chosen, rejected = ratios.gather(1, better)[:, 0] * beta, ratios.gather(1, 1 - better)[:, 0] * beta
-    found = {
+    found: dict[str, tuple[Tensor, Tensor | float]] = {
         "rewards/chosen": of_decided(chosen),
         "rewards/rejected": of_decided(rejected),
         "rewards/margins": of_decided(chosen - rejected),
         "rewards/accuracies": of_decided((chosen > rejected).float()),
         "logps/chosen": of_decided(policy.gather(1, better)[:, 0]),
         "logps/rejected": of_decided(policy.gather(1, 1 - better)[:, 0]),
-        "log_ratio": (float(ratios.sum()), float(ratios.numel())),
-        "rows_left_out": (float((~batch.used).sum()), 1.0),
+        "log_ratio": (ratios.sum(), ratios.numel()),
+        "rows_left_out": ((~batch.used).sum(), 1.0),
     }
     for k, name in enumerate(objectives):
         trained = batch.share[:, k] > 0
         told = trained & (labels[:, k] != 0.5)
         right = (batch.difference[:, k] > 0) == (labels[:, k] > 0.5)
-        found[f"accuracy/{name}"] = (float((right & told).sum()), float(told.sum()))
-        found[f"labels/{name}"] = (float((~labels[:, k].isnan()).sum()), float(len(labels)))
+        found[f"accuracy/{name}"] = ((right & told).sum(), told.sum())
+        found[f"labels/{name}"] = ((~labels[:, k].isnan()).sum(), len(labels))
         if len(objectives) > 1:
-            found[f"margin/{name}"] = (float(batch.margin[trained, k].abs().sum()), float(trained.sum()))
+            found[f"margin/{name}"] = (torch.where(trained, batch.margin[:, k].abs(), 0.0).sum(), trained.sum())
     return found

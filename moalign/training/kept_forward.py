@@ -12,7 +12,7 @@ class KeptForward:
     """Log-probabilities with their graph, kept from the scoring of a rollout to the one loss that is taken on it.
 
     A rollout that is used once, whole, by one process needs two forwards of the policy in TRL: one for the old log-probabilities, one for the loss, with the
-    same weights. The first serves both here. The ratio of the two is 1 either way, so the update is the same.
+    same weights. The first serves both here. The ratio of the two is 1 either way, so the update is the same (dropout apart, which TRL draws anew for the second).
     """
 
     def __init__(self) -> None:

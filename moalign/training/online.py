@@ -1,7 +1,6 @@
 """Online RL on a reward vector: TRL's RLOO with a preference per row, a scalarizer, and the reference for free."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -9,7 +8,6 @@ from accelerate.utils import gather
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import RLOOConfig, RLOOTrainer
 
 from frontier.errors import InputError
 from moalign.evaluation import measure_normalizer
@@ -17,65 +15,24 @@ from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
 from moalign.training import output_layer
-from moalign.training.kept_forward import KeptForward
+from moalign.training.online_config import OnlineConfig
 from moalign.training.rollout import (
     PreferenceSampler,
-    RolloutRows,
     check_group_size,
-    check_save_steps,
     keep_checkpoint_context,
     leave_one_out,
     make_aggregation,
     preference_sampler,
     reward_figures,
 )
+from moalign.training.rollout_trainer import RolloutTrainer
 from moalign.training.run_folder import watch, write_config
 from moalign.training.starting_policy import starting_policy
 from moalign.training.steerable_trainer import SteerableTrainer
-from moalign.training.steering_config import SteeringConfig
 from reward_heads import Normalizer, VectorReward, as_reward_funcs
 
-# Options of TRL's that would quietly undo the steering.
-_REFUSED = {
-    "use_vllm": "vLLM applies one adapter per request and would generate unsteered completions",
-    "use_transformers_continuous_batching": "it regroups the rows of a batch, and each row has its own weights",
-    "sync_ref_model": "the reference is the base model, which must stay as it is for the weights to keep their meaning",
-    "reward_weights": "each prompt brings its own weights; set `preference` to train for one of them",
-}
 
-
-@dataclass
-class OnlineConfig(SteeringConfig, RLOOConfig):  # type: ignore[misc]
-    """Configuration of the online learner: TRL's `RLOOConfig` plus the preference, the conditioning and the adapters."""
-
-    gradient_aggregation: str | None = field(
-        default=None,
-        metadata={
-            "help": "Combine the objectives' gradients (UPGrad, MGDA, CAGrad, PCGrad, ...) instead of their rewards; the preference still weighs them."
-        },
-    )
-
-    reuse_rollout_forward: bool = field(
-        default=True,
-        metadata={
-            "help": "Train on the forward that scored the rollout where each rollout is used once (a forward less per update; its activations stay in memory meanwhile)."
-        },
-    )
-
-    def __post_init__(self) -> None:
-        for name, why in _REFUSED.items():
-            if getattr(self, name):
-                raise InputError(f"{name} cannot be used: {why}")
-        self.settle()
-        super().__post_init__()
-        check_save_steps(self)
-
-
-class _Reference:
-    """Stands for the policy with all weights at zero where TRL expects a reference model."""
-
-
-class OnlineTrainer(SteerableTrainer, RLOOTrainer):
+class OnlineTrainer(SteerableTrainer, RolloutTrainer):
     r"""REINFORCE leave-one-out on a scalarized reward vector, with a policy that is told its preference per row.
 
     For a prompt group with preference w (and KL weight α under KL-mixing, α = 0 otherwise) it ascends
@@ -136,10 +93,6 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         decides_alone = isinstance(self.scalarizer, StatefulScalarizer)
         self.sampler: PreferenceSampler = preference_sampler(args, reward.objectives, decides_alone, alpha_range)
         self.aggregation = make_aggregation(args, self.scalarizer)
-        self._rollout: RolloutRows | None = None
-        self._loss_weights: Tensor | None = None
-        self._kept = KeptForward()
-        self._shared_forward: dict[str, Any] | None = None
         peft_model = self.policy.model
         # TRL copies the adapter "default" to a frozen "ref": lend it the name, then take both away again. The reference here is weight zero.
         peft_model.peft_config["default"] = peft_model.peft_config[self.policy.mixture.names[0]]
@@ -156,7 +109,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         peft_model.delete_adapter("ref")
         del peft_model.peft_config["default"]
         self._activate()
-        self.ref_model: Any = _Reference()
+        self.prepare_rollouts()
         # The scalarized value sits in the last column.
         self.reward_weights = torch.tensor([0.0] * len(reward.objectives) + [1.0])
         on_output = output_layer.has_adapter_on_output_layer(self.policy)
@@ -166,16 +119,13 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
             )
         if args.gradient_checkpointing:
             args.reuse_rollout_forward = False  # activations are to be recomputed, not kept
-            keep_checkpoint_context(self.policy, lambda: self._loss_weights)
+            keep_checkpoint_context(self.policy)
         self._checkpoint_activations()
         watch(self)
 
     def _group_size(self) -> int:
         """Completions per prompt in the present mode."""
         return cast("int", self.num_generations if self._mode() == "train" else self.num_generations_eval)
-
-    def _mode(self) -> str:
-        return "train" if self.policy.model.training else "eval"
 
     @staticmethod
     def alpha_range(args: Any) -> tuple[float, float] | None:
@@ -226,79 +176,7 @@ class OnlineTrainer(SteerableTrainer, RLOOTrainer):
         total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
         self._metrics[self._mode()]["kl"][-1] = total / max(tokens, 1.0)
 
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with self.policy.steer_rows(self._rows().mixture_weights):
-            return super()._generate_single_turn(*args, **kwargs)
-
-    def _rows(self) -> RolloutRows:
-        if self._rollout is None:
-            raise RuntimeError("no rollout is under way: TRL called a rollout helper from somewhere new")
-        return self._rollout
-
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: nn.Module | _Reference,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        if batch_size is None:  # the loss: one chunk, steered by `compute_loss`
-            return self._loss_log_probs(cast("nn.Module", model), input_ids, attention_mask, logits_to_keep, **kwargs)
-        rows = self._rows()
-        is_reference = isinstance(model, _Reference)
-        weights = torch.zeros_like(rows.weights) if is_reference else rows.mixture_weights
-        if is_reference and rows.prompts is not None:
-            input_ids, attention_mask = self._plain_prompts(rows.prompts, input_ids, attention_mask, logits_to_keep)
-        if not is_reference and KeptForward.fits(self, len(input_ids), batch_size):
-            kwargs |= {"compute_entropy": True, "compute_aux_loss": self.aux_loss_enabled}
-            with torch.enable_grad(), self.policy.steer_rows(weights):
-                whole = self._log_probs(self.model, input_ids, attention_mask, logits_to_keep, **kwargs)
-            log_probs = self._kept.keep(whole)
-        else:
-            chunks = []
-            for start in range(0, len(input_ids), batch_size):
-                chunk = slice(start, start + batch_size)
-                with self.policy.steer_rows(weights[chunk]):
-                    ids, mask = input_ids[chunk], attention_mask[chunk]
-                    chunks.append(self._log_probs(self.model, ids, mask, logits_to_keep, **kwargs)[0])
-            log_probs = torch.cat(chunks)
-        if not is_reference:
-            rows.log_probs = log_probs
-            return log_probs, None, None
-        rows.reference_log_probs = log_probs
-        if self.sampler.alpha_range is not None:
-            # TRL subtracts beta * (old - ref). A reference moved to old - (alpha / beta)(old - ref) makes that alpha * (old - ref), row by row.
-            assert rows.log_probs is not None  # TRL scores the policy before the reference
-            share = (rows.alpha.to(log_probs.device) / self.beta).unsqueeze(1)
-            log_probs = rows.log_probs - share * (rows.log_probs - log_probs)
-        return log_probs, None, None
-
-    def _log_probs(
-        self, model: Any, ids: Tensor, mask: Tensor, keep: int, **kwargs: Any
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """One chunk by TRL's fused output layer, which an adapter on that layer would be missing from."""
-        if output_layer.has_adapter_on_output_layer(self.policy):
-            with self.accelerator.autocast():
-                return *output_layer.full_log_probs(model, ids, mask, keep, self.temperature), None
-        with output_layer.positions_from_mask(self.policy):
-            return super()._get_per_token_logps_and_entropies(model, ids, mask, keep, **kwargs)
-
-    def _loss_log_probs(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """`_log_probs`, or what the rollout kept of them; computed once where several losses share the forward."""
-        if self._shared_forward is None:
-            return self._kept.take() or self._log_probs(model, *args, **kwargs)
-        if not self._shared_forward:
-            self._shared_forward["log_probs"] = self._kept.take() or self._log_probs(model, *args, **kwargs)
-        return self._shared_forward["log_probs"]
-
-    def _plain_prompts(self, prompts: list[Any], ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-        """The batch as the reference reads it: without what the policy is told of its preference in the prompt."""
-        if self.policy.conditioning.kind != "prompt":
-            return ids, mask
-        plain, plain_mask = self.policy.pad_left(self._tokenize_prompts(prompts)[0])
-        return torch.cat([plain, ids[:, -keep:]], 1), torch.cat([plain_mask, mask[:, -keep:]], 1)
+    # ---- rewards and losses
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         rows = self._rows()

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -18,10 +18,14 @@ from transformers import PreTrainedTokenizerBase
 from frontier.errors import InputError
 from moalign.conditioning.base import Text
 from moalign.policy import SteerablePolicy
+from moalign.training.pair_cache import PairCache, reference_key, rewards_key
+from moalign.training.shared_prompts import shared_log_probs
 from reward_heads import VectorReward
 from reward_heads.text import as_messages, is_conversational
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
+Ids = tuple[int, ...]
 COLUMNS = ("prompt", "completion_a", "completion_b", "labels")
 
 
@@ -114,28 +118,40 @@ class PairTable(torch.utils.data.Dataset[dict[str, Any]]):
             "differences": self.differences[row],
         }
 
-    def score_reference(self, policy: SteerablePolicy, batch_size: int, progress: bool = True) -> None:
-        """Fill in the reference's log-probs in batches of similar length.
+    def score_reference(
+        self,
+        policy: SteerablePolicy,
+        batch_size: int,
+        progress: bool = True,
+        cache: PairCache | None = None,
+        share: bool = True,
+    ) -> None:
+        """Fill in the reference's log-probs, in batches of similar length, or from the cache.
 
-        Each distinct completion of a prompt is scored once, however many pairs it is in; several processes share the work.
+        Each distinct completion of a prompt is scored once, however many pairs it is in, and its prompt with it; several processes share the work.
+
+        Args:
+            policy (`SteerablePolicy`): over the reference.
+            batch_size (`int`): pairs at once.
+            progress (`bool`, *optional*, defaults to `True`): show a bar.
+            cache (`PairCache`, *optional*): looked up before, filled afterwards.
+            share (`bool`, *optional*, defaults to `True`): compute each prompt once for its completions.
         """
         distinct, place = _distinct([(tuple(ids.prompt), tuple(end)) for ids in self.ids for end in (ids.a, ids.b)])
-        order = sorted(range(len(distinct)), key=lambda i: len(distinct[i][0]) + len(distinct[i][1]))
-        zero = torch.zeros(1, len(policy.objectives))
-
-        def score(some: list[int]) -> Tensor:
-            prompts, completions = ([list(distinct[i][part]) for i in some] for part in (0, 1))
-            with torch.no_grad():
-                return completion_log_probs(policy.model, policy, prompts, completions, zero).cpu()
-
-        was_training = policy.model.training
-        policy.model.eval()
-        values = _by_processes(order, 2 * batch_size, score, "Reference log-probs", progress)
-        policy.model.train(was_training)
+        key = None
+        if cache is not None:
+            device = policy.device.type
+            precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "full"
+            key = reference_key(policy, (part for text in distinct for part in text), precision)
+        values = _or_kept(cache, "reference", key, lambda: _reference(policy, distinct, batch_size, progress, share))
         self.reference = values[place].view(-1, 2)
 
-    def score_rewards(self, reward: VectorReward, batch_size: int, progress: bool = True) -> None:
+    def score_rewards(
+        self, reward: VectorReward, batch_size: int, progress: bool = True, cache: PairCache | None = None
+    ) -> None:
         """Fill in the reward differences of the reward's objectives, scoring each distinct completion of a prompt once; several processes share the work.
+
+        With a cache, the scores of a reward that can be identified by its content are looked up before and kept afterwards.
 
         Raises:
             InputError: the reward returns another shape, or something infinite (the objective and the row are named).
@@ -162,7 +178,15 @@ class PairTable(torch.utils.data.Dataset[dict[str, Any]]):
                 )
             return scores
 
-        values = _by_processes(range(len(distinct)), 2 * batch_size, score, "Rewards", progress)
+        def score_all() -> Tensor:
+            return torch.tensor(
+                _by_processes(
+                    range(len(distinct)), 2 * batch_size, lambda some: score(some).tolist(), "Rewards", progress
+                )
+            )
+
+        key = None if cache is None else rewards_key(reward, distinct)
+        values = _or_kept(cache, "rewards", key, score_all)
         both = values[place].view(-1, 2, len(columns))
         self.differences[:, columns] = both[:, 0] - both[:, 1]
 
@@ -291,16 +315,52 @@ def _distinct(keys: Sequence[Any]) -> tuple[list[Any], Tensor]:
     return list(known), place
 
 
-def _by_processes(
-    rows: Sequence[int], batch_size: int, score: Callable[[list[int]], Tensor], what: str, progress: bool
+def _reference(
+    policy: SteerablePolicy, texts: Sequence[tuple[Ids, Ids]], batch_size: int, progress: bool, share: bool
 ) -> Tensor:
-    """`score` of batches of rows, each process taking its share: `[len(rows), ...]` in the order of the rows' numbers."""
+    """`[len(texts)]` log-probabilities of completions after their prompts, under the reference."""
+    of_prompt: dict[Ids, list[int]] = {}
+    for i, (prompt, _) in enumerate(texts):
+        of_prompt.setdefault(prompt, []).append(i)
+    # A prompt with very many completions is computed a few times, so that batches stay of one size.
+    records = [some[i : i + 4] for some in of_prompt.values() for i in range(0, len(some), 4)]
+    order = sorted(
+        range(len(records)), key=lambda r: sum(len(texts[i][1]) for i in records[r]) + len(texts[records[r][0]][0])
+    )
+    zero = torch.zeros(1, len(policy.objectives))
+
+    def score(some: list[int]) -> list[list[float]]:
+        prompts = [texts[records[r][0]][0] for r in some]
+        completions = [[texts[i][1] for i in records[r]] for r in some]
+        with torch.no_grad():
+            found = shared_log_probs(policy.model, policy, prompts, completions, zero, share=share)
+        sums = iter(found.sums().tolist())
+        return [[next(sums) for _ in each] for each in completions]
+
+    was_training = policy.model.training
+    policy.model.eval()
+    found = _by_processes(order, batch_size, score, "Reference log-probs", progress)
+    policy.model.train(was_training)
+    values = torch.zeros(len(texts))
+    for record, sums in zip(records, found, strict=True):
+        values[record] = torch.tensor(sums)
+    return values
+
+
+def _or_kept(cache: PairCache | None, kind: str, key: str | None, make: Callable[[], Tensor]) -> Tensor:
+    return make() if cache is None or key is None else cache.get(kind, key, make)
+
+
+def _by_processes(
+    rows: Sequence[int], batch_size: int, score: Callable[[list[int]], list[T]], what: str, progress: bool
+) -> list[T]:
+    """`score` of batches of rows, each process taking its share: one result for each row, in the order of the rows' numbers."""
     state = PartialState()
     mine = rows[state.process_index :: state.num_processes]
-    found: list[tuple[int, Any]] = []
+    found: list[tuple[int, T]] = []
     for some in _chunks(mine, batch_size, what, progress):
-        found += zip(some, score(some).tolist(), strict=True)
-    return torch.tensor([value for _, value in sorted(gather_object(found))], dtype=torch.float32)
+        found += zip(some, score(some), strict=True)
+    return [value for _, value in sorted(gather_object(found), key=lambda pair: pair[0])]
 
 
 def _chunks(rows: Sequence[int], size: int, what: str, progress: bool) -> Iterator[list[int]]:

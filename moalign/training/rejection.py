@@ -23,7 +23,7 @@ from transformers import (
 from frontier.atomic import write_text
 from frontier.errors import InputError
 from moalign.conditioning.base import Text
-from moalign.evaluation import complete, measure_normalizer, score_completions
+from moalign.evaluation import measure_normalizer, score_completions
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
@@ -38,6 +38,7 @@ from moalign.training.rounds import (
     RoundCollator,
     RoundData,
     completion_log_probs,
+    draw_completions,
     keep_best,
     shuffled_passes,
 )
@@ -208,7 +209,7 @@ class RejectionTrainer(SteerableTrainer, Trainer):
         each = [prompt for prompt in prompts[share] for _ in range(n)]
         found = []
         if each:
-            texts, ids = complete(
+            texts, ids = draw_completions(
                 self.policy,
                 each,
                 weights[share].repeat_interleave(n, 0),

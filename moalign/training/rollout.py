@@ -1,6 +1,7 @@
 """Which preference each row of a rollout batch is generated, rewarded and held to the reference by."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from frontier.errors import InputError
+from frontier.realize.adapters.rows import open_row_weights
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_sampling import dirichlet_weights
@@ -206,34 +208,33 @@ def reward_figures(objectives: Sequence[str], weights: Tensor, rewards: Tensor, 
 class _Steered(AbstractContextManager[None]):
     """The policy under these weights, as often as it is entered: every objective's gradient recomputes the forward that they share."""
 
-    def __init__(self, policy: SteerablePolicy, weights: Tensor) -> None:
+    def __init__(self, policy: SteerablePolicy, mixing: Tensor) -> None:
         self._policy = policy
-        self._weights = weights
+        self._mixing = mixing
         self._open: list[AbstractContextManager[None]] = []
 
     def __enter__(self) -> None:
-        self._open.append(self._policy.steer_rows(self._weights))
+        self._open.append(self._policy.mixture.steer(self._mixing))
         self._open[-1].__enter__()
 
     def __exit__(self, *error: Any) -> None:
         self._open.pop().__exit__(*error)
 
 
-def keep_checkpoint_context(policy: SteerablePolicy, weights: Callable[[], Tensor | None]) -> None:
+def keep_checkpoint_context(policy: SteerablePolicy) -> None:
     """Make gradient checkpointing recompute a forward under its own weights, however it is turned on.
 
     TRL turns it off to generate, and on again with settings of its own.
 
     Args:
         policy (`SteerablePolicy`): its model's `gradient_checkpointing_enable` is replaced.
-        weights: gives the `[B, K]` weights of the forward in progress.
     """
     model: Any = policy.model
     enable = model.gradient_checkpointing_enable
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        rows = weights()
-        return nullcontext(), nullcontext() if rows is None else _Steered(policy, rows)
+        active = open_row_weights(policy.mixture.id)
+        return nullcontext(), nullcontext() if active is None else _Steered(policy, active.weights)
 
     options = {"use_reentrant": False, "context_fn": contexts}
     model.gradient_checkpointing_enable = lambda *_, **__: enable(gradient_checkpointing_kwargs=options)
@@ -243,12 +244,13 @@ def check_save_steps(args: Any) -> None:
     """Refuse checkpoints in the middle of what one rollout serves: the rest of the rollout is in no checkpoint.
 
     Raises:
-        InputError: `save_steps` is no multiple of the updates per rollout.
+        InputError: `save_steps` is no multiple of the updates after which an update and a rollout end together.
     """
-    updates = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
+    batches = args.steps_per_generation * args.num_iterations
+    updates = batches // math.gcd(batches, args.gradient_accumulation_steps)
     if args.save_strategy == "steps" and args.save_steps >= 1 and args.save_steps % updates:
         raise InputError(
-            f"save_steps must be a multiple of {updates}, the updates that one rollout serves, found {args.save_steps}: "
+            f"save_steps must be a multiple of {updates}, the updates after which no rollout is half used, found {args.save_steps}: "
             "a run could not be resumed exactly between them"
         )
 

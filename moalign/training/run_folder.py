@@ -52,7 +52,10 @@ class MetricsFile(TrainerCallback):
 
 def _is_whole(line: str) -> bool:
     """Whether a line was written to its end; a run that was killed while it wrote leaves a part of its last one."""
-    return line.endswith("}")
+    try:
+        return "step" in json.loads(line)
+    except ValueError:
+        return False
 
 
 def finite(value: Any) -> Any:

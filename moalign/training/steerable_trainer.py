@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from peft import LoraModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -14,21 +14,16 @@ from moalign.bundle import write_manifest
 from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
-from moalign.training.checkpoints import STATE, latest_checkpoint, steering_file
+from moalign.training.checkpoints import STATE, steering_file
 from moalign.training.output_layer import adapters_saved_alone
 from moalign.training.rollout import PreferenceSampler
+from moalign.training.safe_trainer import SafeTrainer
+from moalign.training.sharded import gathered_adapters, is_sharded, remember_base
 from reward_heads import Normalizer
 
-if TYPE_CHECKING:
-    from transformers import Trainer
 
-    _Trainer = Trainer
-else:
-    _Trainer = object
-
-
-class SteerableTrainer(_Trainer):
-    """Mixed into a `transformers.Trainer`, before it: saving, resuming and describing.
+class SteerableTrainer(SafeTrainer):
+    """Mixed into a `transformers.Trainer`, before it: saving, resuming and describing; what keeps a run from being lost is `SafeTrainer`'s.
 
     A learner sets `policy`, `sampler`, `normalizer` and `scalarizer` in its `__init__`, calls `_activate` when the model stands, and adds what else it
     remembers to `steering_state` and `restore_steering`.
@@ -42,6 +37,13 @@ class SteerableTrainer(_Trainer):
     normalizer: Normalizer | None
     trained_adapters: Sequence[str] | None
 
+    def _build_accelerator_args(self, **kwargs: Any) -> Any:
+        """Every adapter takes part in every forward, so that several processes need not look for those that don't; but for experts that no token is sent to."""
+        if self.args.ddp_find_unused_parameters is None:
+            layers = self.policy.mixture.layers.values()
+            self.args.ddp_find_unused_parameters = any(getattr(layer, "routed", False) for layer in layers)
+        return super()._build_accelerator_args(**kwargs)
+
     def _activate(self) -> None:
         """All adapters take part in every forward; gradients reach those that this run trains."""
         for name in self.trained_adapters or ():
@@ -49,6 +51,12 @@ class SteerableTrainer(_Trainer):
                 raise unknown_name("adapter", name, self.policy.mixture.names)
         cast("LoraModel", self.policy.model.base_model).set_adapter(list(self.policy.mixture.names))
         self.policy.mixture.train_adapters(self.trained_adapters)
+        remember_base(self.policy)
+        if (self.is_fsdp_enabled or self.is_deepspeed_enabled) and not is_sharded(self.policy.model.parameters()):
+            # Trainer leaves it on the CPU until it is sharded, and references are scored before.
+            self.policy.model.to(self.accelerator.device)
+            # transformers' own mark: processes generate as long as the longest completion of any of them needs, for each forward takes all.
+            cast("Any", self.policy.base)._is_fsdp_managed_module = self.is_fsdp_enabled
 
     def _checkpoint_activations(self) -> None:
         """Gradient checkpointing whose recomputation, which may run in another thread, sees the weights of its forward."""
@@ -82,9 +90,11 @@ class SteerableTrainer(_Trainer):
         folder = Path(str(output_dir or self.args.output_dir))
         with adapters_saved_alone(self.policy):
             super()._save(str(folder), state_dict)
+        if not self.args.should_save:  # another process writes
+            return
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; config.json says the same in the open
         self.policy.normalizer = self.normalizer.to_json() if self.normalizer is not None else None
-        write_manifest(folder, self.policy.manifest(folder))
+        write_manifest(folder, self.policy.manifest(self._place_of(folder)))
         if folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             # Before Trainer writes `trainer_state.json`, which makes a checkpoint whole, and before it deletes older ones.
             write_text(folder / STATE, json.dumps(self.steering_state()))
@@ -99,19 +109,23 @@ class SteerableTrainer(_Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write a bundle: `SteerablePolicy.from_pretrained(output_dir)` reads it, as it reads every checkpoint."""
-        super().save_model(output_dir, _internal_call)
+        if is_sharded(self.policy.mixture.parameters()):
+            # Trainer would gather the whole base.
+            self._save(output_dir, gathered_adapters(self.policy))
+        else:
+            super().save_model(output_dir, _internal_call)
         if not _internal_call:
             self._write_card(Path(str(output_dir or self.args.output_dir)))
 
     # ---- resuming
 
-    def checkpoint(self, resume: str | bool | None) -> str | None:
-        """The checkpoint that `resume_from_checkpoint` means: a path, or (`True`) the latest whole one in the output folder.
-
-        Raises:
-            InputError: there is none.
-        """
-        return str(latest_checkpoint(str(self.args.output_dir), required=True)) if resume is True else resume or None
+    def resumes_exactly_after(self, step: int) -> bool:
+        """Not in the middle of what one rollout serves: the rest of the rollout is in no checkpoint."""
+        args: Any = self.args
+        if not hasattr(args, "steps_per_generation"):
+            return True
+        served = args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps
+        return step % max(1, served) == 0
 
     def steering_state(self) -> dict[str, Any]:
         """What a checkpoint has to know beyond weights and optimizer, as JSON."""

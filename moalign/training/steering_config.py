@@ -68,6 +68,13 @@ class SteeringConfig:
         metadata={"help": "Where a LoRA goes that all preferences share (adapter_mixture only); none by default."},
     )
 
+    stop_on_nan: bool = field(
+        default=True,
+        metadata={
+            "help": "Stop at a loss, gradient or weight that is not finite and say at which rows; false trains on, as transformers would."
+        },
+    )
+
     def settle(self) -> None:
         """Fill in what depends on the machine and refuse what does not fit together; learners call it before TRL's own checks.
 

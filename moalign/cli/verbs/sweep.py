@@ -41,11 +41,11 @@ def command(methods: Sequence[str] = ()) -> Command:
 
 def run(arguments: Sequence[str]) -> int:
     """Run what is missing, write the front, print what became of every job."""
-    if {"--help", "-h", "--help-all"} & set(arguments):
-        parse(command(named_methods(arguments) if "--help-all" in arguments else ()), arguments)
+    # The settings of the methods would bury the sweep's own.
+    short = {"--help", "-h"} & set(arguments)
+    values = parse(command(() if short else named_methods(arguments)), arguments)
+    if values is None:
         return 0
-    values = parse(command(named_methods(arguments)), arguments)
-    assert values is not None
     config = _config(values.given)
     hide_loading_bars()
     from moalign.sweep.live import LiveTable

@@ -1,6 +1,7 @@
 """`moalign train METHOD`: train a steerable policy; the output folder becomes its bundle."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from frontier.errors import InputError
 from moalign.cli.command import Command, Values, about, parse
 from moalign.cli.console import is_main_process, say
+from moalign.cli.launch import LaunchOptions, launch
 from moalign.cli.methods import METHODS, find_method
 from moalign.cli.output_folder import (
     check_unused,
@@ -18,6 +20,7 @@ from moalign.cli.output_folder import (
 )
 from moalign.cli.quiet import hide_loading_bars
 from moalign.cli.sources import REWARD_HELP, load_normalizer, load_reward
+from moalign.training.stopping import RunInterrupted, RunStopped, RunTerminated
 
 if TYPE_CHECKING:
     from moalign.policy import SteerablePolicy
@@ -70,7 +73,9 @@ def command(name: str) -> Command:
     method = find_method(name)
     config_class, _ = method.load()
     common = (*COMMON, *BY_DATA[method.data])
-    return Command(f"train {name.replace('-', '_')}", method.summary, (TrainOptions, config_class), common=common)
+    return Command(
+        f"train {name.replace('-', '_')}", method.summary, (TrainOptions, LaunchOptions, config_class), common=common
+    )
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -92,12 +97,26 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = values.build(TrainOptions)
     _check(options, isinstance(trainer_class, type))
-    with nothing_left_of_refused_input(options.output_dir):
-        _train(options, values, config_class, trainer_class, method.data)
+    processes = values.build(LaunchOptions)
+    if processes.asked():
+        return launch(["train", *arguments], processes, bool(values.given.get("use_cpu")))
+    try:
+        with nothing_left_of_refused_input(options.output_dir):
+            _train(options, values, config_class, trainer_class, method.data)
+    except (RunStopped, RunTerminated, RunInterrupted) as error:
+        return _ended_early(error)
     say(
         f"The bundle is in {options.output_dir}. Next: moalign front {options.output_dir} --reward {options.reward} --dataset PROMPTS"
     )
     return 0
+
+
+def _ended_early(error: RunStopped | RunTerminated | RunInterrupted) -> int:
+    """Say why a run ended before its last step; the exit code: 1 it cannot go on, 143 SIGTERM, 130 Ctrl-C."""
+    stopped = isinstance(error, RunStopped)
+    if is_main_process():
+        sys.stderr.write(f"moalign: {'error: ' if stopped else ''}{error}\n")
+    return 1 if stopped else 143 if isinstance(error, RunTerminated) else 130
 
 
 def _check(options: TrainOptions, one_run: bool) -> None:
@@ -130,7 +149,7 @@ def _train(options: TrainOptions, values: Values, config_class: Any, trainer_cla
     folder = options.output_dir if is_trainer else str(Path(options.output_dir) / "runs")
     # Trainer would take our silence of its notes for a wish not to see progress.
     bars = {} if "disable_tqdm" in values.given else {"disable_tqdm": False}
-    config = values.build(config_class, output_dir=folder, **bars)
+    config = values.build(config_class, output_dir=folder, **bars, **values.build(LaunchOptions).precision())
     from moalign.data import read_pairs, read_prompts
 
     read = read_pairs if data == "pairs" else read_prompts

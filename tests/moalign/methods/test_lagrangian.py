@@ -215,7 +215,7 @@ def test_its_sampler_goes_on_from_its_state():
 
 def test_the_run_ends_with_a_report(tiny_base, tmp_path):
     held_out = Dataset.from_dict({"prompt": ["x y", "z", "x y"]})
-    config = settings(tmp_path, "safe>=-50", "brief>=-1", max_steps=3)
+    config = settings(tmp_path, "safe>=-50", "brief>=50", max_steps=3)
     trainer = LagrangianTrainer(str(tiny_base), REWARD, config, PROMPTS, held_out)
     trainer.train()
     trainer.save_model()
@@ -226,9 +226,9 @@ def test_the_run_ends_with_a_report(tiny_base, tmp_path):
     assert [moment[0] for moment in report["history"]["brief_above"]] == [1, 2, 3]
     assert report["history"]["brief_above"][-1][1] == trainer.scalarizer.multipliers[1]
     assert (tmp_path / "constraints.png").read_bytes().startswith(b"\x89PNG")
-    assert "| brief above -1 |" in (tmp_path / "constraints.md").read_text()
+    assert "| brief above 50 |" in (tmp_path / "constraints.md").read_text()
     card = (tmp_path / "README.md").read_text()
-    assert "| constraint brief above -1 | violated: mean" in card
+    assert "| constraint brief above 50 | violated: mean" in card
     assert "2 held-out prompts, 4 completions each" in card
     assert SteerablePolicy.from_pretrained(tmp_path).training["method"] == "lagrangian"
 

@@ -58,7 +58,7 @@ def test_a_bundle_is_measured_on_the_lattice_in_the_rewards_order(tmp_path, shar
     assert front.objectives == ("helpful", "brief")
     assert sorted(front.weights.tolist()) == [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
     assert front.normalizer is None
-    assert {p.source for p in front.points} == {"bundle"}
+    assert {p.source for p in front.points} == {str(bundle)}
     assert front.points[0].extra["sweep"] == {"job": "old", "method": None}
     # Words are not negative, and minus a number of them not positive: the columns were not mixed up.
     assert front.rewards[:, 0].min() >= 0 >= front.rewards[:, 1].max()

@@ -58,6 +58,12 @@ def test_evaluation_of_a_file():
     assert EvaluationConfig.from_mapping(found.to_json()) == found
 
 
+def test_the_sweeps_reward_judges_unless_another_is_named():
+    shared = {"output_dir": "x", "methods": ["clp"], "reward": "r"}
+    assert SweepConfig(**shared, evaluation={"dataset": "d"}).evaluation_config().reward == "r"
+    assert SweepConfig(**shared, evaluation={"dataset": "d", "reward": "s"}).evaluation_config().reward == "s"
+
+
 def test_shared_settings_are_those_of_train():
     config = SweepConfig(
         output_dir="x", methods=["clp"], model="m", dataset="d", train={"beta": 0.1}, skip_bad_rows=True

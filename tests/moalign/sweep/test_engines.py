@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from frontier.errors import InputError
 from moalign.sweep import engines
@@ -38,6 +39,7 @@ def test_the_process_of_a_job():
 
 def test_one_job_on_each_device(job, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     engine = LocalEngine(["cuda:1", "cuda:0"])
     first = engine.start(job("a"))
     second = engine.start(job("b", "time.sleep(60)"))
@@ -68,9 +70,23 @@ def test_numbers_count_what_the_sweep_itself_sees(monkeypatch):
         LocalEngine(["gpu0"])
 
 
-def test_by_default_one_job_on_the_first_of_several_gpus(monkeypatch):
-    import torch
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="there is no cuda:1: this machine has 1 GPUs"):
+        LocalEngine(["cuda:0", "cuda:1"])
 
+
+def test_jobs_side_by_side_share_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert LocalEngine(["cpu", "cpu"])._free == [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4"}] * 2
+    assert LocalEngine(["cpu"])._free == [{"CUDA_VISIBLE_DEVICES": ""}]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert LocalEngine(["cpu", "cpu"])._free == [{"CUDA_VISIBLE_DEVICES": ""}] * 2
+
+
+def test_by_default_one_job_on_the_first_of_several_gpus(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert LocalEngine()._free == [{"CUDA_VISIBLE_DEVICES": "0"}]

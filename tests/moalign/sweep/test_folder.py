@@ -36,6 +36,17 @@ def test_its_settings_are_a_configuration_of_train(folder):
     assert found == {"disable_tqdm": True, "beta": 0.1, "model": "m"}
 
 
+@pytest.mark.parametrize("text", ["models/\N{ROCKET}", "ä\N{LINE SEPARATOR}\\u1F680", '"1e-4"', "1e-4"])
+def test_texts_are_read_as_they_were(tmp_path, text):
+    from moalign.yaml_file import read_flat
+
+    job = Job("clp", "clp", {"model": text, "prompts": [text]}, {})
+    folder = JobFolder.of(tmp_path, job)
+    folder.write(job, None)
+    found = read_flat(folder.config)
+    assert (found["model"].value, found["prompts"].value) == (text, [text])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -115,8 +115,8 @@ def test_a_lattice_needs_objectives():
 def test_bundles_are_jobs_without_training():
     jobs = expand(SweepConfig(output_dir="x", bundles=["runs/a", "more/a"], evaluation={"dataset": "d", "reward": "r"}))
     assert [(job.name, job.method, job.label) for job in jobs] == [
-        ("bundle-runs_a", None, "a"),
-        ("bundle-more_a", None, "a"),
+        ("bundle-runs_a", None, "runs/a"),
+        ("bundle-more_a", None, "more/a"),
     ]
 
 
@@ -125,3 +125,21 @@ def test_long_names_are_cut_and_differ():
     first, second = jobs_of(grid={"lora_target_modules": prompts})
     assert first.name != second.name
     assert len(first.name) == len(second.name) == LONGEST_NAME
+    (umlauts,) = jobs_of(grid={"lora_target_modules": ["\N{GREEK SMALL LETTER PI}" * 200]})
+    assert len(umlauts.name.encode()) <= LONGEST_NAME
+
+
+def test_objectives_of_any_script_have_folders_of_their_own():
+    assert [job.name for job in jobs_of(preferences=["安全=1", "有用=1"])] == ["clp-安全1", "clp-有用1"]
+
+
+def test_one_reward_judges_all():
+    two = {"methods": ["clp", "modpo"], "reward": None, "evaluation": {"dataset": "d"}}
+    rewards = {"clp": {"reward": "r"}, "modpo": {"reward": "r"}}
+    assert len(jobs_of(**two, per_method=rewards)) == 2
+    rewards["modpo"] = {"reward": "s"}
+    assert "needs a reward that judges all jobs, since the jobs train on r, s" in refused(**two, per_method=rewards)
+    assert len(jobs_of(**(two | {"reward": "both"}), per_method=rewards)) == 2
+    bundles = {"methods": None, "bundles": ["runs/a"], "evaluation": {"dataset": "d"}}
+    assert len(jobs_of(**bundles)) == 1
+    assert "bundles bring none" in refused(**bundles, reward=None)

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -29,6 +30,38 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'moalign\[ray\]'"):
         RayEngine()
+
+
+class Cluster(types.ModuleType):
+    """Two machines, and nothing that runs on them."""
+
+    def __init__(self):
+        super().__init__("ray")
+        self.left = 0
+
+    def is_initialized(self):
+        return False
+
+    def init(self, **_):
+        pass
+
+    def shutdown(self):
+        self.left += 1
+
+    def cluster_resources(self):
+        return {"CPU": 8.0, "GPU": 8.0}
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 4.0}}] * 2
+
+
+@pytest.mark.parametrize("kind", ["cpus", "gpus"])
+def test_what_no_machine_has_is_refused(monkeypatch, kind):
+    cluster = Cluster()
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    with pytest.raises(InputError, match=f"{kind}_per_job 8: the largest machine of the Ray cluster has 4"):
+        RayEngine(**{kind: 8.0})
+    assert cluster.left == 1
 
 
 def test_a_task_runs_the_job_to_its_end(job, tmp_path):

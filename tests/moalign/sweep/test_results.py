@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_apart_by_what_made_the_points_as_far_as_colours_go(tmp_path):
     many = [*few, job(tmp_path, "clp3", (9.0, 1.0), "clp, seed 3")]
     fronts = SweepResult(many, sweep_front(many, EVALUATION)).fronts()
     assert {label: len(front.points) for label, front in fronts.items()} == {"clp": 4, "modpo": 3}
+
+
+def test_many_bundles_are_one_series(tmp_path):
+    some = [job(tmp_path, f"b{i}", (float(i), 1.0), f"runs/b{i}") for i in range(7)]
+    for outcome in some:
+        front = ParetoFront.load(outcome.folder.front)
+        (point,) = front.points
+        point = dataclasses.replace(point, extra={"sweep": {"job": outcome.job.name, "method": None}})
+        dataclasses.replace(front, points=(point,)).save(outcome.folder.front)
+    assert list(SweepResult(some, sweep_front(some, EVALUATION)).fronts()) == ["bundles"]
 
 
 def test_the_table_says_what_became_of_each_job(tmp_path):

@@ -58,6 +58,7 @@ def test_the_step_is_the_aggregate_of_each_objectives_gradient(quick, tiny_base,
     rows = []
     for column in batch["objective_advantages"].T:
         alone = {k: v for k, v in batch.items() if k not in ("objective_advantages", "steering_weights")}
+        trainer._loss_weights = batch["steering_weights"]
         with policy.steer_rows(batch["steering_weights"]):
             loss = trainer._compute_loss(trainer.model, alone | {"advantages": column})
             rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))

@@ -57,6 +57,7 @@ def settings(folder, **changes):
         "report_to": [],
         "disable_tqdm": True,
         "use_cpu": True,
+        "cache_dir": "off",
     }
     return DirectConfig(**{**defaults, **changes})
 
@@ -277,7 +278,7 @@ def test_a_policy_that_is_told_its_preference_reads_it_and_the_reference_does_no
     texts, prompts = [pair["completion_a"], pair["completion_b"]], [pair["prompt"]] * 2
     own = trainer.policy.log_probs(prompts, texts, "helpful=0.7,brief=0.3")
     reference = trainer.policy.log_probs(prompts, texts, None)
-    assert_close(torch.tensor(seen["log_ratio"][0]), (own - reference).sum(), atol=1e-4, rtol=1e-4)
+    assert_close(seen["log_ratio"][0], (own - reference).sum(), atol=1e-4, rtol=1e-4)
     assert (own - reference).abs().max() > 0.01
 
 
@@ -488,3 +489,15 @@ def test_the_best_checkpoint_is_loaded_at_the_end(tiny_base, tmp_path):
     for name, value in saved.model.named_parameters():
         if ".lora_" in name:
             assert torch.equal(value, dict(trainer.model.named_parameters())[name]), name
+
+
+def test_shared_prompts_and_split_batches_train_the_same(tiny_base, tmp_path):
+    def end(name, **changes):
+        trainer = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / name, optim="sgd", **changes), PAIRS)
+        trainer.train()
+        return trainer.train_dataset.reference, parameters(trainer)
+
+    (reference, shared), (own, alone) = end("a"), end("b", share_prompts=False, split_by_length=False)
+    assert_close(reference, own, atol=1e-5, rtol=1e-5)
+    for name, value in shared.items():
+        assert_close(value, alone[name], atol=1e-6, rtol=1e-4)

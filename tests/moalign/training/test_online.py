@@ -92,9 +92,9 @@ def test_the_run_folder_is_a_bundle_with_its_story(trained):
 
 
 def test_one_objective_is_trl_rloo(tiny_base, tmp_path):
-    """The limit that fixes everything at once: rollout, reward, KL penalty, reference, advantage, loss and update are TRL's own."""
+    """The limit that fixes everything at once: reward, KL penalty, reference, advantage, loss and update are TRL's own, on its own rollouts (its random numbers)."""
     reward = FunctionReward({"helpful": count("aeiou")})
-    config = settings(tmp_path / "ours", normalize_rewards=False, beta=0.3)
+    config = settings(tmp_path / "ours", normalize_rewards=False, beta=0.3, rollout="transformers")
     ours = CLPTrainer(str(tiny_base), reward, config, PROMPTS)
     start = {n.replace(".helpful.", ".default."): p for n, p in parameters(ours).items()}
     ours.train()  # before the other is built: building a trainer seeds the global random state that rollouts draw from

@@ -68,12 +68,16 @@ def test_log_probs_and_entropies_by_hand(tiny_base):
 
 def test_it_is_trls_fused_path_where_that_one_is_right(quick, tiny_base, tmp_path):
     trainer = CLPTrainer(
-        quick.policy(tiny_base), quick.reward, quick.settings(tmp_path, temperature=0.8), quick.prompts
+        quick.policy(tiny_base),
+        quick.reward,
+        quick.settings(tmp_path, temperature=0.8, share_prompts=False),
+        quick.prompts,
     )
     assert not has_adapter_on_output_layer(trainer.policy)
     ids, mask = torch.tensor([[0, 5, 6, 7, 8], [9, 10, 11, 12, 2]]), torch.tensor([[0, 1, 1, 1, 1], [1] * 5])
-    with trainer.policy.steer_rows(torch.tensor([[0.7, 0.3], [0.0, 1.0]])), torch.no_grad():
-        fused, entropies, _ = trainer._log_probs(trainer.model, ids, mask, 3, compute_entropy=True)
+    weights = torch.tensor([[0.7, 0.3], [0.0, 1.0]])
+    with trainer.policy.steer_rows(weights), torch.no_grad():
+        fused, entropies, _ = trainer._log_probs(trainer.model, ids, mask, 3, weights, compute_entropy=True)
         full, full_entropies = full_log_probs(trainer.model, ids, mask, 3, 0.8)
     assert_close(fused, full, atol=1e-5, rtol=1e-5)
     assert_close(entropies, full_entropies, atol=1e-5, rtol=1e-5)
@@ -195,11 +199,12 @@ def test_trls_fused_path_counts_no_padding(places, quick, tokenizer, tmp_path):
     torch.manual_seed(0)
     GPT2LMHeadModel(config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    settings = quick.settings(tmp_path, lora_target_modules="c_attn")
+    settings = quick.settings(tmp_path, lora_target_modules="c_attn", share_prompts=False)
     trainer = CLPTrainer(str(tmp_path / "base"), quick.reward, settings, quick.prompts)
     ids, mask = torch.tensor([[0, 0, 0, 6, 7, 8], [9, 10, 11, 12, 5, 6]]), torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6])
-    with trainer.policy.steer_rows(torch.tensor([[0.7, 0.3]])), torch.no_grad():
-        fused, _, _ = trainer._log_probs(trainer.model, ids, mask, 2)
+    weights = torch.tensor([[0.7, 0.3]])
+    with trainer.policy.steer_rows(weights), torch.no_grad():
+        fused, _, _ = trainer._log_probs(trainer.model, ids, mask, 2, weights)
         alone, _ = full_log_probs(trainer.model, ids[:1, 3:], mask[:1, 3:], 2, trainer.temperature)
     assert_close(fused[:1], alone, atol=1e-5, rtol=1e-5)
     assert not trainer.policy.model._forward_pre_hooks

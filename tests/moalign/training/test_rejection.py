@@ -282,7 +282,13 @@ def test_the_loss_is_trl_sft_on_the_written_rows(tiny_base, tmp_path):
     config = settings(tmp_path / "ours", conditioning="none", preference="helpful=1.0", max_completion_length=8)
     trainer = RejectionTrainer(str(tiny_base), REWARD, config, PROMPTS)
     trainer.start_round(1)
-    rows = [row for row in round_file(tmp_path / "ours", 1) if row["completion_ids"][-1] == 2]
+    tokenizer = trainer.policy.tokenizer
+
+    def whole(text, ids):
+        """It has ended, and its text, which has no special tokens, is all of it."""
+        return ids[-1] == 2 and tokenizer(text)["input_ids"] == ids[:-1]
+
+    rows = [row for row in round_file(tmp_path / "ours", 1) if whole(row["completion"], row["completion_ids"])]
     # The tokenizer parts words at spaces, so the completion's text is followed by the end, which TRL puts there itself.
     data = Dataset.from_list([{"prompt": f"{row['prompt']} ", "completion": row["completion"]} for row in rows])
     args = SFTConfig(
@@ -292,11 +298,11 @@ def test_the_loss_is_trl_sft_on_the_written_rows(tiny_base, tmp_path):
         AutoModelForCausalLM.from_pretrained(tiny_base),
         args,
         train_dataset=data,
-        processing_class=trainer.policy.tokenizer,
+        processing_class=tokenizer,
     )
     expected = theirs.compute_loss(theirs.model.eval(), theirs.data_collator(list(theirs.train_dataset)))
-    places = [i for i, row in enumerate(trainer.rows) if row.ids[-1] == 2]
-    assert places
+    places = [i for i, row in enumerate(trainer.rows) if whole(row.completion, row.ids)]
+    assert len(places) > 1
     with torch.no_grad():
         got = trainer.compute_loss(trainer.model.eval(), batch_of(trainer, *places))
     assert_close(got, expected.detach(), atol=1e-6, rtol=1e-6)

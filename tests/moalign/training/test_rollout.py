@@ -130,6 +130,15 @@ def test_gradient_checkpointing_changes_nothing(quick, tiny_base, tmp_path, cond
         assert_close(checkpointed[name], value, atol=1e-6, rtol=1e-5)
 
 
+def test_checkpoints_come_where_an_update_and_a_rollout_end_together(quick, tmp_path):
+    """Updates of 2 batches, rollouts of 3: 1.5 updates a rollout, so that only every third update ends with one."""
+    uneven = {"steps_per_generation": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}
+    for save_steps in (1, 2):
+        with pytest.raises(InputError, match=f"save_steps must be a multiple of 3, .* found {save_steps}"):
+            quick.settings(tmp_path, save_strategy="steps", save_steps=save_steps, **uneven)
+    assert quick.settings(tmp_path, save_strategy="steps", save_steps=3, **uneven).save_steps == 3
+
+
 def test_refuses_checkpoints_in_the_middle_of_a_rollout(quick, tmp_path):
     """What is left of a rollout is in no checkpoint, so that the run could not be resumed exactly."""
     rollout = {"num_iterations": 2, "save_strategy": "steps"}

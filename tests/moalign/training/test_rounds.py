@@ -6,7 +6,17 @@ import torch
 from torch.testing import assert_close
 
 from frontier.errors import InputError
-from moalign.training.rounds import Draws, KeptRow, RoundCollator, RoundData, keep_best, shuffled_passes
+from moalign.evaluation import complete
+from moalign.training import rounds
+from moalign.training.rounds import (
+    Draws,
+    KeptRow,
+    RoundCollator,
+    RoundData,
+    draw_completions,
+    keep_best,
+    shuffled_passes,
+)
 
 NAN = math.nan
 
@@ -116,3 +126,44 @@ def test_a_batch_by_hand():
     assert batch["better"].tolist() == [1]
     assert batch["reference"].tolist() == [[-1.0, -2.0]]
     assert "better" not in RoundCollator(0)([item([7], [8])])
+
+
+def test_greedy_draws_are_those_of_transformers(quick, tiny_base):
+    policy = quick.policy(tiny_base)
+    prompts, weights = ["a b", "a b", "c d e"], torch.tensor([[0.2, 0.8], [0.2, 0.8], [1.0, 0.0]])
+    options = {"max_new_tokens": 7, "temperature": 0.0}
+    policy.model.train()
+    assert draw_completions(policy, prompts, weights, **options) == complete(policy, prompts, weights, **options)
+    assert policy.model.training
+
+
+def test_draws_repeat_with_their_seed_and_leave_the_random_state(quick, tiny_base, monkeypatch):
+    policy = quick.policy(tiny_base)
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    prompts, weights = ["a b"] * 4 + ["c"] * 4, torch.full((8, 2), 0.5)
+    before = torch.get_rng_state()
+    first = draw_completions(policy, prompts, weights, seed=1, batch_size=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert draw_completions(policy, prompts, weights, seed=1, batch_size=3) == first
+    assert draw_completions(policy, prompts, weights, seed=2, batch_size=3) != first
+    assert len({tuple(ids) for ids in first[1]}) > 4
+    assert not seeded  # nothing is drawn on GPUs, whose state nobody would bring back
+
+
+def test_what_cannot_be_batched_is_drawn_by_transformers_with_a_warning(quick, tiny_base, monkeypatch, caplog):
+    policy = quick.policy(tiny_base)
+    monkeypatch.setattr(policy.base.config, "_attn_implementation", "flash_attention_2")
+    asked = []
+    monkeypatch.setattr(rounds, "complete", lambda *args, **options: asked.append(options) or ([], []))
+    assert draw_completions(policy, ["a"], torch.ones(1, 2), seed=3, batch_size=5) == ([], [])
+    assert asked == [{"max_new_tokens": 64, "temperature": 1.0, "seed": 3, "batch_size": 5}]
+    assert "batching engine can't" in caplog.text
+
+
+def test_a_device_without_float64_is_left_to_transformers(quick, tiny_base, monkeypatch, caplog):
+    policy = quick.policy(tiny_base)
+    monkeypatch.setattr(type(policy), "device", torch.device("mps"))
+    monkeypatch.setattr(rounds, "complete", lambda *args, **options: ([], []))
+    assert draw_completions(policy, ["a"], torch.ones(1, 2)) == ([], [])
+    assert "float64, which device 'mps' does not have" in caplog.text

@@ -115,7 +115,9 @@ def test_a_wrong_group_size_is_refused_before_training(quick, tiny_base, tmp_pat
 @pytest.mark.parametrize("name", MAKERS)
 def test_rows_without_what_was_asked_for_do_not_train(quick, tiny_base, tmp_path, name):
     """At a vertex, with the other reward known: the row is left out, not counted as a reward of 0. Where both count it goes on with what is known."""
-    reward = FunctionReward({"helpful": lambda p, c: None if len(c) % 2 else float(len(c)), "brief": quick.brief})
+    reward = FunctionReward(
+        {"helpful": lambda p, c: None if len(c.split()) % 2 else float(len(c)), "brief": quick.brief}
+    )
     config = quick.settings(tmp_path, preference="helpful=1.0", beta=0.0)
     trainer = OnlineTrainer(str(tiny_base), reward, config, quick.prompts, scalarizer=MAKERS[name]())
     seen = []
@@ -123,7 +125,7 @@ def test_rows_without_what_was_asked_for_do_not_train(quick, tiny_base, tmp_path
     trainer.model.train()
     batch = trainer._generate_and_score_completions([{"prompt": p} for p in ("a b", "c d e") for _ in range(4)])
     _, completions, _, table = seen[0]
-    missing = torch.tensor([len(c) % 2 == 1 for c in completions])
+    missing = torch.tensor([len(c.split()) % 2 == 1 for c in completions])
     assert missing.any()
     assert not missing.all()
     assert batch["advantages"].isfinite().all()

@@ -99,4 +99,7 @@ def test_help_shows_the_sweeps_own_options_at_once(moalign):
     assert code == 0
     assert "--preference_lattice" in out
     assert "--max_steps" not in out.replace("--max_steps 50", "")
-    assert "--kl_mixing" in moalign("sweep", "--methods", "clp", "--help-all")[1]
+    for everything in ("--help-all", "--help_all"):
+        code, out, _ = moalign("sweep", "--methods", "clp", everything)
+        assert code == 0
+        assert "--kl_mixing" in out
