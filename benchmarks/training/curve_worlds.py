@@ -129,6 +129,7 @@ def _settings(world: str, beta: float, seed: int, *, learning_rate: float, lora_
         "margin_scale": "bradley_terry" if world == "oracle" else "none",
         "logging_steps": 50,
         "save_strategy": "no",
+        "cache_dir": "off",  # both arms hand the table on; nothing is to be found from an earlier run, or left
         "report_to": [],
         "disable_tqdm": True,
         "seed": seed,

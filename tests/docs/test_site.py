@@ -100,6 +100,12 @@ def test_every_picture_and_script_is_there(pages, site):
                 assert load.startswith("data:") or target(page, load, site).is_file(), f"{page}: {load}"
 
 
+def test_files_of_the_repository_stand_in_the_pages(site):
+    for page, shown in (("your-own", "def polite("), ("your-own", "def no_regret("), ("scaling", "fsdp_version: 2")):
+        text = re.sub(r"<[^>]+>", "", (site / f"guides/{page}/index.html").read_text(encoding="utf-8"))
+        assert shown in text, shown
+
+
 def test_formulas_are_drawn_by_the_browser_itself(site, pages):
     text = (site / "methods/clp/index.html").read_text(encoding="utf-8")
     assert pages[site / "methods/clp/index.html"].tags.count("math") > 3
