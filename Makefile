@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo test lint bench page docs clean
+.PHONY: install demo test test-slow lint bench page docs clean
 
 install: $(INSTALLED)
 
@@ -19,7 +19,11 @@ demo: $(INSTALLED)
 	$(BIN)/moalign demo --output_dir runs/demo
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+# The tests that take more than 20 seconds each.
+test-slow: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
