@@ -63,9 +63,7 @@ def rows(context: Limits) -> list[Row]:
         found.append(Row(f"{id_}.tokens", text, value * tokens[name] / tokens["trl"]))
     rates = {name: setting.completions * steps / statistics.median(each) for name, each in seconds.items()}
     for name in ("ours", "steerable"):
-        found.append(
-            Row(f"online.rate.{name}", "median rate", rates[name], "completions/s", None, "TRL", rates["trl"])
-        )
+        found.append(Row(f"online.rate.{name}", "median rate", rates[name], "completions/s", None, "TRL", rates["trl"]))
     for name, what in (
         ("batched", "rollouts in the batching engine: prompts of a group once, ended rows leave"),
         ("shared", "prompts of a group once in scoring and training, the output layer on completions only"),

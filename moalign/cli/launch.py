@@ -5,8 +5,9 @@ import importlib.resources
 import importlib.util
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ READY = ("ddp", "fsdp2", "zero2", "zero3")
 PRECISIONS = ("no", "fp16", "bf16")
 # Seconds in which the processes may save after SIGTERM, before they are killed; torch would leave them 30.
 SHUTDOWN = "300"
+# What the launcher passes on to the processes; not those that it was started to ignore (nohup: a hang-up).
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
 @dataclass
@@ -91,15 +94,17 @@ def launch(arguments: Sequence[str], options: LaunchOptions, use_cpu: bool = Fal
     Raises:
         InputError: options that do not fit together or this machine, an unknown configuration, DeepSpeed is not installed.
     """
-    path = find_config(options.accelerate_config) if options.accelerate_config is not None else None
-    config = _read(path) if path is not None else {}
+    path = find_config(options.accelerate_config or "ddp")
+    config = _read(path)
+    options = _with_file(options, config)
     _check(options, config, use_cpu)
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    flags = _flags(options, config, path, use_cpu)
-    parsed = launch_command_parser().parse_args([*flags, "--module", "moalign", *arguments])
+    parsed = launch_command_parser().parse_args([*_flags(options, path, use_cpu), "--module", "moalign", *arguments])
+    heard = [name for name in SIGNALS if signal.getsignal(signal.Signals[name]) != signal.SIG_IGN]
+    parsed.signals_to_handle = ",".join(heard)  # torch's option, which accelerate hands on
     try:
         with _environment(_on_cpu(use_cpu)), _quiet_about_failures():
             launch_command(parsed)
@@ -121,6 +126,12 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
+def _with_file(options: LaunchOptions, config: dict[str, Any]) -> LaunchOptions:
+    """The options, those that were not given as the file says."""
+    names = [name for name, usual in vars(LaunchOptions()).items() if getattr(options, name) == usual]
+    return replace(options, **{name: config[name] for name in names if config.get(name) is not None})
+
+
 def _check(options: LaunchOptions, config: dict[str, Any], use_cpu: bool) -> None:
     machines = options.num_machines
     if machines < 1 or not 0 <= options.machine_rank < machines:
@@ -136,6 +147,11 @@ def _check(options: LaunchOptions, config: dict[str, Any], use_cpu: bool) -> Non
         )
     kind = config.get("distributed_type")
     name = options.accelerate_config
+    if kind in (None, False, "NO", "MULTI_CPU"):  # YAML reads a bare NO as false
+        raise InputError(
+            f"accelerate_config {name} is for one process, or for MPI (distributed_type {kind or 'NO'}): leave it out, or set MULTI_GPU, which also starts "
+            "processes on CPUs"
+        )
     if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
         raise InputError(
             f"accelerate_config {name} needs DeepSpeed, which is not installed: pip install deepspeed. Without it, fsdp2 shards as ZeRO-3 does"
@@ -144,7 +160,7 @@ def _check(options: LaunchOptions, config: dict[str, Any], use_cpu: bool) -> Non
         raise InputError(
             f"accelerate_config {name} shards over GPUs, and accelerate would quietly leave it out on a CPU: use ddp"
         )
-    if wanted is None and "num_processes" not in config and _on_cpu(use_cpu):
+    if wanted is None and _on_cpu(use_cpu):
         raise InputError("num_processes is needed: there are no GPUs to count")
 
 
@@ -154,12 +170,12 @@ def _on_cpu(use_cpu: bool) -> bool:
     return use_cpu or not torch.accelerator.is_available()
 
 
-def _flags(options: LaunchOptions, config: dict[str, Any], path: Path | None, use_cpu: bool) -> list[str]:
+def _flags(options: LaunchOptions, path: Path, use_cpu: bool) -> list[str]:
     """What `accelerate launch` is told; all that it would otherwise guess and warn about."""
     import torch
 
     cpu = _on_cpu(use_cpu)
-    count = options.num_processes or config.get("num_processes")
+    count = options.num_processes
     if count is None:
         count = torch.accelerator.device_count() * options.num_machines
     found: dict[str, Any] = {
@@ -169,20 +185,15 @@ def _flags(options: LaunchOptions, config: dict[str, Any], path: Path | None, us
         "machine_rank": options.machine_rank,
         "main_process_ip": options.main_process_ip,
         "main_process_port": options.main_process_port,
-        "mixed_precision": options.mixed_precision or config.get("mixed_precision") or "no",
+        "mixed_precision": options.mixed_precision or "no",
         "dynamo_backend": "no",
     }
-    if options.num_machines == 1 and options.main_process_port is None and "main_process_port" not in config:
+    if options.num_machines == 1 and options.main_process_port is None:
         found["main_process_port"] = 0  # a free one
     if cpu and "OMP_NUM_THREADS" not in os.environ:
-        here = max(1, int(count) // options.num_machines)
+        here = max(1, count // options.num_machines)
         found["num_cpu_threads_per_process"] = max(1, (os.cpu_count() or 1) // here)
-    flags = [f"--{name}={value}" for name, value in found.items() if value is not None]
-    if int(count) > 1 and path is None:
-        flags.append(
-            "--multi_gpu"
-        )  # accelerate's word for a process per device; on CPUs it would else start a single one
-    return flags
+    return [f"--{name}={value}" for name, value in found.items() if value is not None]
 
 
 @contextlib.contextmanager
@@ -202,10 +213,12 @@ def _environment(cpu: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_about_failures() -> Iterator[None]:
     """The process that failed has said why; torch's account of it would bury that."""
-    logger = logging.getLogger("torch.distributed.elastic")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger, nowhere = logging.getLogger("torch.distributed.elastic"), logging.NullHandler()
+    before = logger.propagate
+    logger.addHandler(nowhere)  # its children have levels of their own
+    logger.propagate = False
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeHandler(nowhere)
+        logger.propagate = before

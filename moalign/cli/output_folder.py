@@ -19,7 +19,7 @@ RESULTS = ("steer.json", "adapter_config.json", "config.json", "model.safetensor
 LEFTOVERS = (
     *("front.json", "front.prompts.safetensors", "groups.json"),
     *("constraints.json", "constraints.md", "constraints.png"),
-    *("transforms.json", "calibration.json", "report.json", "report.html"),
+    *("transforms.json", "calibration.json", "report.json", "report.html", "run.json"),
 )
 # And those whose names hold a label.
 LABELLED_LEFTOVERS = ("front-*.json", "front-*.prompts.safetensors")

@@ -32,5 +32,11 @@ class RecordSources(TrainerCallback):
             named = {name: source for name, source in self.sources.items() if source is not None}
             amend(
                 folder / RECORD,
-                sources={name: {"name": str(s), "sha256": file_fingerprint(str(s))} for name, s in named.items()},
+                sources={name: {"name": str(s), "sha256": _fingerprint(str(s))} for name, s in named.items()},
             )
+
+
+def _fingerprint(source: str) -> str | None:
+    """Of a reward that is given as `FILE.py:NAME`, that of the file."""
+    file = source if Path(source).exists() else source.rpartition(":")[0]
+    return file_fingerprint(file) if file else None

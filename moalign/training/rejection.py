@@ -80,8 +80,8 @@ class RejectionTrainer(SteerableTrainer, Trainer):
        \pi_t = \arg\max_\pi E_{x, v} \log \pi(y^* \mid x, v) $$
 
     with the scalarizer s, v·r by default, every reward maximised. Each round goes on from the policy before it. The likelihood is averaged over the tokens of an
-    update; with `dpo_weight` the DPO loss of best against worst is added, averaged over the groups where the two differ, held to the policy with all
-    weights at zero. A round's kept rows stand in `rounds/round-N.jsonl` of the run folder.
+    update; with `dpo_weight` the DPO loss of best against worst is added, averaged over the groups of a batch where the two differ (then over the
+    batches of an update, where there are several), held to the policy with all weights at zero. A round's kept rows stand in `rounds/round-N.jsonl` of the run folder.
 
     A completion whose value is not known (NaN) is never kept; a group without a known value is left out. Where rows are missing to a full epoch, the round's
     first ones come again.

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -50,7 +51,6 @@ def recorded(trainer: "Trainer", resumed_from: str | bool | None) -> Iterator[No
     path = Path(str(trainer.args.output_dir)) / RECORD
     before = read_runs(path) if resumed_from else []
     write_runs(path, [*before, _entry(trainer, resumed_from)])
-    outcome = "failed"
     try:
         yield
         outcome = "finished"
@@ -60,7 +60,7 @@ def recorded(trainer: "Trainer", resumed_from: str | bool | None) -> Iterator[No
     except (RunTerminated, RunInterrupted) as error:
         outcome = "terminated" if isinstance(error, RunTerminated) else "interrupted"
         raise
-    except Exception as error:
+    except BaseException as error:
         outcome = f"failed: {type(error).__name__}: {error}"
         raise
     finally:
@@ -80,11 +80,16 @@ def amend(path: Path, **facts: Any) -> None:
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
-    """The entries of a `run.json`, oldest first; none if there is no such file."""
+    """The entries of a `run.json`, oldest first; none if there is no such file, or, with a warning, if it is damaged: no run is to fail for its record."""
     if not path.is_file():
         return []
-    runs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["runs"]
-    return runs
+    try:
+        return [dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+    except (ValueError, KeyError, TypeError) as error:
+        logging.getLogger("moalign").warning(
+            "%s cannot be read (%s): what it said of earlier runs is lost", path, error
+        )
+        return []
 
 
 def write_runs(path: Path, runs: list[dict[str, Any]]) -> None:

@@ -3,7 +3,8 @@
 import errno
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,12 @@ class SafeTrainer(_Trainer):
         """Whether a checkpoint after this step would hold all that the next one needs."""
         return True
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:  # resumed when all steps were done: Trainer would train one more before it looks
+            self.control.should_training_stop = True
+
     # ---- saving
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -131,19 +138,14 @@ class SafeTrainer(_Trainer):
         run, name = Path(super()._get_output_dir(trial)), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         self._saving = saving = saving_folder(run, self.state.global_step)
         try:
-            super()._save_checkpoint(model, trial)
-            self._settle_best(saving, run)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                publish(saving / name, run / name)
-                rotate_checkpoints(
-                    str(run), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
-                )
-            self.accelerator.wait_for_everyone()
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, RuntimeError) and not any(part in str(error) for part in _TORCH_WRITER):
-                raise
-            raise self._not_written(error) from error
+            with self._written_everywhere():
+                super()._save_checkpoint(model, trial)
+                self._settle_best(saving, run)
+            with self._written_everywhere():
+                if self.args.should_save:
+                    publish(saving / name, run / name)
+                    best, limit = self.state.best_model_checkpoint, self.args.save_total_limit
+                    rotate_checkpoints(str(run), limit, best, use_mtime=True)
         finally:
             self._saving = None
             if self.args.should_save:
@@ -151,6 +153,22 @@ class SafeTrainer(_Trainer):
         self._saved_step = self.state.global_step
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(run / name))
+
+    @contextmanager
+    def _written_everywhere(self) -> Iterator[None]:
+        """Processes wait for each other at the end of the block; where one of them could not write, all stop and name its reason."""
+        failure: Exception | None = None
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, RuntimeError) and not any(part in str(error) for part in _TORCH_WRITER):
+                raise
+            failure = error
+        found = [self._not_written(failure) if failure is not None else None]
+        everywhere = gather_object(found) if self.accelerator.num_processes > 1 else found
+        stops = [stop for stop in everywhere if stop is not None]
+        if stops:
+            raise stops[0] from failure
 
     def _settle_best(self, saving: Path, run: Path) -> None:
         """Let the best checkpoint, if it is the present one, be known by the name that it is about to get."""
@@ -167,10 +185,10 @@ class SafeTrainer(_Trainer):
     def _not_written(self, error: Exception) -> RunStopped:
         run = Path(str(self.args.output_dir))
         inside = [path for path in run.glob(".*.saving/**/*") if path.is_file()]
-        newest = max(inside, key=lambda path: path.stat().st_mtime_ns, default=run)
+        newest = max(inside, key=lambda path: path.stat().st_mtime_ns, default=None)
         if isinstance(error, SafetensorError):  # it writes beside, and takes that away again
             newest = saving_folder(run, self.state.global_step) / "*.safetensors"
-        file = Path(getattr(error, "filename", None) or newest)
+        file = Path(getattr(error, "filename", None) or newest or "a file")
         name = file.relative_to(run) if file.is_relative_to(run) else file
         free = shutil.disk_usage(run).free / 2**20
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -23,7 +23,11 @@ class RunStopped(RuntimeError):
     def __init__(self, cause: str, step: int, rows: tuple[int, ...] = (), checkpoint: Path | None = None) -> None:
         kept = f"{checkpoint} is whole: {_GO_ON}" if checkpoint is not None else "No checkpoint was saved before"
         super().__init__(f"{cause}. {kept}")
-        self.step, self.rows, self.checkpoint = step, rows, checkpoint
+        self.cause, self.step, self.rows, self.checkpoint = cause, step, rows, checkpoint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exceptions are copied by their message alone; other processes are to have all of it."""
+        return type(self), (self.cause, self.step, self.rows, self.checkpoint)
 
 
 class RunTerminated(SystemExit):

@@ -20,6 +20,7 @@ from .training.safe_runs import direct, online
 LEARNERS = {"direct": direct, "online": online}
 # What a save does to files: it makes, writes, reads back, renames and removes them.
 EVENTS = 70  # of one checkpoint, about
+LIMIT = 600  # seconds that no life needs
 SAVING = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
@@ -111,7 +112,9 @@ def lives():
     def start(*arguments):
         process = context.Process(target=live, args=arguments)
         process.start()
-        process.join()
+        process.join(LIMIT)
+        if process.exitcode is None:  # it hangs
+            process.kill()
         return process.exitcode
 
     return start

@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import moalign.cli.launch as module
 from frontier.errors import InputError
 from moalign.bundle import read_manifest
 from moalign.cli.launch import READY, LaunchOptions, find_config, launch
+from moalign.training.checkpoints import latest_checkpoint
 from moalign.training.steering_config import SteeringConfig
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "accelerate_configs"
@@ -26,6 +29,7 @@ QUICK = {
     "logging_steps": 1,
     "report_to": "none",
 }
+LIMIT = 900  # seconds that no machine needs
 
 
 @pytest.fixture
@@ -124,6 +128,16 @@ def test_a_file_that_is_no_configuration(started, tmp_path):
             launch(["train", "clp"], LaunchOptions(accelerate_config=str(path), num_processes=2))
 
 
+@pytest.mark.parametrize("kind", ["NO", "'NO'", "MULTI_CPU"])
+def test_a_file_for_one_process_is_refused(kind, started, tmp_path):
+    """accelerate would start it plainly, and it would start the next one, without end."""
+    path = tmp_path / "x.yaml"
+    path.write_text(f"distributed_type: {kind}\nnum_processes: 1\n")
+    with pytest.raises(InputError, match=r"x.yaml is for one process, or for MPI \(distributed_type (NO|MULTI_CPU)\)"):
+        launch(["train", "clp"], LaunchOptions(accelerate_config=str(path)), use_cpu=True)
+    assert not started
+
+
 # ---- what accelerate is told
 
 
@@ -133,7 +147,8 @@ def test_processes_on_a_cpu(started, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert launch(["train", "clp", "--beta", "0.1"], LaunchOptions(num_processes=2)) == 0
     args, environment = started[0]
-    assert (args["num_processes"], args["multi_gpu"], args["main_process_port"]) == (2, True, 0)
+    assert (args["num_processes"], args["main_process_port"]) == (2, 0)
+    assert args["config_file"].endswith("ddp.yaml")  # not what the user's own default file may say
     assert args["num_cpu_threads_per_process"] == 4
     assert (args["module"], args["training_script"]) == (True, "moalign")
     assert args["training_script_args"] == ["train", "clp", "--beta", "0.1"]
@@ -164,7 +179,53 @@ def test_the_file_s_own_numbers_hold_where_nothing_else_is_said(started, four_gp
     path.write_text("distributed_type: MULTI_GPU\nnum_processes: 3\nmain_process_port: 1234\nmixed_precision: bf16\n")
     launch(["train", "clp"], LaunchOptions(accelerate_config=str(path)))
     args, _ = started[0]
-    assert (args["num_processes"], args["mixed_precision"], args["main_process_port"]) == (3, "bf16", None)
+    assert (args["num_processes"], args["mixed_precision"], args["main_process_port"]) == (3, "bf16", 1234)
+
+
+def test_the_file_s_machines_take_part(started, four_gpus, tmp_path):
+    path = tmp_path / "own.yaml"
+    machines = "num_machines: 2\nmachine_rank: 1\nmain_process_ip: 10.0.0.1\nmain_process_port: 1234\n"
+    path.write_text(f"distributed_type: MULTI_GPU\nnum_processes: 8\n{machines}")
+    launch(["train", "clp"], LaunchOptions(accelerate_config=str(path), machine_rank=0))
+    launch(["train", "clp"], LaunchOptions(accelerate_config=str(path), num_processes=4))
+    found = [(args["num_processes"], args["num_machines"], args["machine_rank"]) for args, _ in started]
+    assert found == [(8, 2, 1), (4, 2, 1)]
+    assert started[0][0]["main_process_ip"] == "10.0.0.1"
+
+
+def test_a_port_that_the_file_leaves_open_is_a_free_one(started, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("distributed_type: MULTI_GPU\nnum_processes: 2\nmain_process_port: null\n")
+    launch(["train", "clp"], LaunchOptions(accelerate_config=str(path)), use_cpu=True)
+    assert started[0][0]["main_process_port"] == 0
+
+
+def test_a_hang_up_that_nohup_ignores_is_not_passed_on(started):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        launch(["train", "clp"], LaunchOptions(num_processes=2), use_cpu=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    launch(["train", "clp"], LaunchOptions(num_processes=2), use_cpu=True)
+    heard = [args["signals_to_handle"].split(",") for args, _ in started]
+    assert heard[0] == [name for name in heard[1] if name != "SIGHUP"]
+    assert {"SIGTERM", "SIGHUP"} <= set(heard[1])
+
+
+def test_torch_s_account_of_a_failure_is_left_out(started, outside, monkeypatch, caplog):
+    import logging
+
+    import accelerate.commands.launch
+
+    def fail(args):
+        logger = logging.getLogger("torch.distributed.elastic.multiprocessing.api")
+        logger.setLevel(logging.WARNING)  # as torch does
+        logger.error("failed (exitcode: 1)")
+
+    monkeypatch.setattr(accelerate.commands.launch, "launch_command", fail)
+    launch(["train", "clp"], LaunchOptions(num_processes=2), use_cpu=True)
+    assert "failed" not in caplog.text
+    assert logging.getLogger("torch.distributed.elastic").propagate
 
 
 def test_asked_only_outside_of_a_launcher(outside, monkeypatch):
@@ -224,7 +285,7 @@ def test_two_processes_leave_one_bundle(how, tiny_base, reward, prompts_file, tm
     out = tmp_path / "run"
     env = {k: v for k, v in os.environ.items() if k != "LOCAL_RANK"} | {"OMP_NUM_THREADS": "1"}
     call = [*command, "train", "clp", "--config", str(config), "--output_dir", str(out)]
-    done = subprocess.run(call, capture_output=True, text=True, env=env, timeout=900)
+    done = subprocess.run(call, capture_output=True, text=True, env=env, timeout=LIMIT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("The bundle is in") == 1  # one process speaks
     assert read_manifest(out).objectives == ("helpful", "brief", "warm")
@@ -233,6 +294,44 @@ def test_two_processes_leave_one_bundle(how, tiny_base, reward, prompts_file, tm
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "reward" in line][:2] == [1, 2]
     # A second time the folder is in use: every process refuses, the code is theirs, the message stands there.
-    again = subprocess.run(call, capture_output=True, text=True, env=env, timeout=900)
+    again = subprocess.run(call, capture_output=True, text=True, env=env, timeout=LIMIT)
     assert again.returncode != 0
     assert "already holds a result" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "number", "code"), [(2, signal.SIGTERM, 143), (1, signal.SIGINT, 130)])
+def test_a_signal_to_the_launcher_lets_the_processes_save(
+    processes, number, code, tiny_base, reward, prompts_file, tmp_path
+):
+    """Under nohup, so that a hang-up does nothing."""
+    out = tmp_path / "run"
+    known = {"model": tiny_base, "reward": reward, "dataset": prompts_file, "use_cpu": True, **QUICK}
+    known |= {"output_dir": out, "num_processes": processes, "max_steps": 100_000, "save_steps": 100_000}
+    call = [sys.executable, "-m", "moalign", "train", "clp"]
+    call += [part for name, value in known.items() for part in (f"--{name}", str(value))]
+    env = {k: v for k, v in os.environ.items() if k != "LOCAL_RANK"} | {"OMP_NUM_THREADS": "1"}
+
+    def dispositions():  # those of a terminal and nohup, whatever the tests were started from
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    errors = tmp_path / "errors"
+    with errors.open("w") as file:
+        process = subprocess.Popen(call, stdout=file, stderr=file, env=env, preexec_fn=dispositions)
+    try:
+        end = time.monotonic() + LIMIT
+        while not (out / "metrics.jsonl").is_file() or not (out / "metrics.jsonl").read_text():
+            assert process.poll() is None, errors.read_text()[-3000:]
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(number)
+        assert process.wait(LIMIT) == code, errors.read_text()[-3000:]
+    finally:
+        process.kill()
+    saved = latest_checkpoint(out, required=True)
+    assert f"saved in {saved}" in errors.read_text()
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+    (run,) = json.loads((out / "run.json").read_text())["runs"]
+    assert run["outcome"] == ("terminated" if code == 143 else "interrupted")

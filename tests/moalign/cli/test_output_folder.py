@@ -32,8 +32,8 @@ def test_no_right_to_write(tmp_path):
         check_writable(tmp_path / "run")
 
 
-def test_fronts_of_an_earlier_run_go(tmp_path):
-    old = ["front.json", "front.prompts.safetensors", "front-other.json", "front-other.prompts.safetensors"]
+def test_fronts_and_the_record_of_an_earlier_run_go(tmp_path):
+    old = ["front.json", "front.prompts.safetensors", "front-other.json", "front-other.prompts.safetensors", "run.json"]
     mine = ["frontier.json", "front-page.txt", "notes.md"]
     for name in (*old, *mine):
         (tmp_path / name).write_text("")

@@ -282,6 +282,23 @@ def test_a_policy_that_is_told_its_preference_reads_it_and_the_reference_does_no
     assert (own - reference).abs().max() > 0.01
 
 
+def test_a_text_that_is_answered_by_messages_is_told_its_preference_as_one(tiny_base, tmp_path):
+    """The prompt that a policy is told its preference in is the one that the pair's tokens were counted from."""
+    said = [[{"role": "assistant", "content": text}] for text in ("a e i", "b")]
+    both = [
+        {"prompt": prompt, "completion_a": said[0], "completion_b": said[1], "labels": {"helpful": 0.7, "brief": 0.4}}
+        for prompt in ("a b", [{"role": "user", "content": "a b"}])
+    ]
+    reward = FunctionReward({"helpful": lambda p, c: 1.0, "brief": lambda p, c: 0.0})
+    found = []
+    for i, row in enumerate(both):
+        config = settings(tmp_path / str(i), conditioning="prompt", margin_scale="none")
+        trainer = DirectTrainer(str(tiny_base), reward, config, Dataset.from_list([row]))
+        trainer._record = lambda sums: found.append(sums["log_ratio"][0])
+        trainer._batch_loss(trainer.model, collate([trainer.train_dataset[0]]), torch.tensor([[0.7, 0.3]]), None)
+    assert_close(*found)
+
+
 def test_missing_labels_and_rewards_leave_rows_out(tiny_base, tmp_path):
     partly = FunctionReward({"helpful": vowels, "brief": lambda p, c: None if p == "f" else -float(len(c.split()))})
     pairs = make_pairs(hide=[(i, "brief") for i in range(0, 16, 4)])
@@ -307,6 +324,30 @@ def test_a_batch_without_anything_to_train_warns_once_and_changes_nothing(tiny_b
     trainer.train()
     assert all(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
     assert caplog.text.count("no row of a batch could be trained on") == 1
+
+
+def test_a_batch_without_rows_to_train_logs_the_same_figures(tiny_base, tmp_path):
+    """Processes put their figures together step by step, and only some may have such a batch."""
+    trainer = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path, gradient_aggregation="Sum"), PAIRS)
+    trainer.model.train()
+    rows = [trainer.train_dataset[i] for i in range(3)]
+    trainer.compute_loss(trainer.model, collate(rows))
+    trainer.compute_loss(trainer.model, collate([row | {"preferred": torch.full((2,), torch.nan)} for row in rows]))
+    first, second = trainer._metrics["train"]._names[:2], trainer._metrics["train"]._names[2:]
+    assert first == second
+    assert trainer._metrics["train"].take()["conflict/rising"] == 0
+
+
+def test_figures_are_collected_where_processes_exchange_them(tiny_base, tmp_path, monkeypatch):
+    """Trainer moves the model to its device; a figure that stayed on the CPU could not be gathered from several GPUs."""
+    policy = SteerablePolicy.device
+    monkeypatch.setattr(SteerablePolicy, "device", property(lambda self: torch.device("meta")))
+    own = DirectTrainer._activate
+    monkeypatch.setattr(
+        DirectTrainer, "_activate", lambda self: (setattr(SteerablePolicy, "device", policy), own(self))
+    )
+    trainer = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path), PAIRS)
+    assert trainer._metrics["train"].device.type == "cpu"
 
 
 def test_gradient_aggregation_sums_to_the_loss_and_measures_conflict(tiny_base, tmp_path):

@@ -38,6 +38,12 @@ def test_each_reward_is_beta_times_the_log_ratio_of_its_vertex(tiny_base, told):
     assert got.abs().max() > 0.1
 
 
+def test_a_text_that_is_answered_by_a_message_is_a_message(tiny_base):
+    reward, said = ImplicitReward(make(tiny_base), beta=1.0), [{"role": "assistant", "content": "g h"}]
+    asked = [{"role": "user", "content": "a b"}]
+    assert_close(reward.score(["a b"], [said]), reward.score([asked], [said]))
+
+
 def test_the_command_line_names_one_by_its_bundle(tiny_base, tmp_path):
     policy = make(tiny_base, beta=0.25)
     policy.save_pretrained(tmp_path / "dpo")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import constants
+from safetensors import SafetensorError
 from torch.testing import assert_close
 
 from moalign.training.direct import DirectConfig, DirectTrainer
@@ -71,19 +72,34 @@ def test_a_damaged_file_is_made_again(tiny_base, tmp_path, caplog):
 
 def test_other_weights_and_other_rewards_have_other_keys(quick, tiny_base, untied_base):
     policy, texts = quick.policy(tiny_base, size=0.1), [[3, 4], [5]]
-    key = reference_key(policy, texts, "full")
-    assert key == reference_key(
-        quick.policy(tiny_base, size=0.4), texts, "full"
-    )  # adapters are no part of the reference
-    assert key != reference_key(policy, [[3], [4, 5]], "full")
-    assert key != reference_key(policy, texts, "torch.bfloat16")
-    assert base_digest(policy) != base_digest(quick.policy(untied_base))
+    base = base_digest(policy)
+    shared = quick.policy(tiny_base, size=0.4, shared_target_modules="all-linear")
+    assert base == base_digest(shared)  # adapters are no part of the reference
+    key = reference_key(base, texts, "cpu full")
+    assert key != reference_key(base, [[3], [4, 5]], "cpu full")
+    assert key != reference_key(base, texts, "cpu torch.bfloat16")
+    assert base != base_digest(quick.policy(untied_base))
     with torch.no_grad():
         policy.base.model.layers[0].mlp.down_proj.base_layer.weight[0, 0] += 1e-6
-    assert reference_key(policy, texts, "full") != key
+    assert base_digest(policy) != base
     other = FunctionReward({"brief": as_long, "helpful": count_words})
     assert len({rewards_key(r, t) for r in (REWARD, other) for t in (["a", "bc"], ["ab", "c"])}) == 4
     assert tokens_digest([[1], [2, 3]]) != tokens_digest([[1, 2], [3]])
+
+
+def test_the_base_is_read_once_for_all_tables_of_a_run(tiny_base, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        "moalign.training.pair_cache.base_digest", lambda policy: taken.append(policy) or base_digest(policy)
+    )
+    settings = {"output_dir": str(tmp_path), "report_to": [], "use_cpu": True, "disable_tqdm": True}
+    config = DirectConfig(**settings, margin_scale="none", cache_dir=str(tmp_path / "cache"))
+    parts = {name: ROWS.select([i]) for i, name in enumerate("ab")}
+    trainer = DirectTrainer(str(tiny_base), REWARD, config, ROWS, parts)
+    assert len(taken) == 1
+    assert len(list((tmp_path / "cache").glob("reference-*"))) == 3
+    trainer.policy.base.lm_head.to("meta")  # as one whose weights are elsewhere now
+    assert trainer._cache.base(trainer.policy) is None
 
 
 def test_what_answers_from_elsewhere_is_not_kept(caplog):
@@ -101,6 +117,8 @@ def test_what_answers_from_elsewhere_is_not_kept(caplog):
 def test_settings(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
     assert PairCache.of("off") is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert PairCache.of("~/x").folder == tmp_path / "x"
     assert PairCache.of(None).folder == tmp_path / "moalign"
     assert PairCache.of(str(tmp_path / "x")).folder == tmp_path / "x"
 
@@ -120,3 +138,21 @@ def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path, caplog, readable
     made = PairCache(place if readable else place / "deeper").get("reference", "ab" * 32, lambda: torch.ones(2))
     assert made.tolist() == [1, 1]
     assert "cannot be written" in caplog.text
+
+
+def test_neither_does_a_full_disk_or_a_folder_of_somebody_else(tmp_path, caplog, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    cache = PairCache(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("moalign.training.pair_cache.save_file", full)
+        assert cache.get("reference", "ab" * 32, lambda: torch.ones(2)).tolist() == [1, 1]
+    assert "No space left" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.is_file", forbidden)
+    assert cache.get("reference", "ab" * 32, lambda: torch.ones(2)).tolist() == [1, 1]

@@ -43,12 +43,27 @@ def test_learners_on_prompts_leave_one_too(tiny_base, tmp_path, learner):
 
 
 def test_what_ends_a_run_is_recorded(tiny_base, tmp_path):
-    trainer = direct(tiny_base, tmp_path)
-    trainer.compute_loss = lambda *args, **kwargs: 1 / 0
-    with pytest.raises(ZeroDivisionError):
-        trainer.train()
+    def end_by(error):
+        trainer = direct(tiny_base, tmp_path)
+        trainer.compute_loss = lambda *args, **kwargs: (_ for _ in ()).throw(error)
+        with pytest.raises(type(error)):
+            trainer.train()
+        (entry,) = read_runs(tmp_path / "run.json")
+        return entry["outcome"]
+
+    assert end_by(ZeroDivisionError("division by zero")) == "failed: ZeroDivisionError: division by zero"
+    assert end_by(KeyboardInterrupt()) == "failed: KeyboardInterrupt: "  # the second Ctrl-C, which does not wait
+
+
+def test_a_damaged_record_does_not_keep_a_run_from_going_on(tiny_base, tmp_path, caplog):
+    direct(tiny_base, tmp_path, max_steps=1).train()
+    for text in ("", '{"runs": 5}', "[]", '{"runs": [5]}'):
+        (tmp_path / "run.json").write_text(text)
+        assert read_runs(tmp_path / "run.json") == []
+    direct(tiny_base, tmp_path, max_steps=2).train(resume_from_checkpoint=True)
+    assert f"{tmp_path / 'run.json'} cannot be read" in caplog.text
     (entry,) = read_runs(tmp_path / "run.json")
-    assert entry["outcome"] == "failed: ZeroDivisionError: division by zero"
+    assert (entry["outcome"], entry["steps"]) == ("finished", [1, 2])
 
 
 def test_equal_data_has_an_equal_sum_however_it_came(tmp_path):
@@ -112,12 +127,21 @@ def test_the_command_line_adds_the_sums_of_its_files(tiny_base, tmp_path):
 
     data = tmp_path / "pairs.jsonl"
     data.write_text("{}")
-    sources = {"model": str(tiny_base), "reward": "org/reward", "dataset": str(data), "eval_dataset": None}
+    code = tmp_path / "reward.py"
+    code.write_text("reward = 1")
+    sources = {
+        "model": str(tiny_base),
+        "reward": "org/reward",
+        "own": f"{code}:reward",
+        "dataset": str(data),
+        "eval_dataset": None,
+    }
     direct(tiny_base, tmp_path / "run", callbacks=[RecordSources(sources)], max_steps=1).train()
     (entry,) = read_runs(tmp_path / "run" / "run.json")
     assert entry["sources"] == {
         "model": {"name": str(tiny_base), "sha256": file_fingerprint(tiny_base)},
         "reward": {"name": "org/reward", "sha256": None},
+        "own": {"name": f"{code}:reward", "sha256": hashlib.sha256(b"reward = 1").hexdigest()},
         "dataset": {"name": str(data), "sha256": hashlib.sha256(b"{}").hexdigest()},
     }
     assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"] == str(data)

@@ -1,8 +1,7 @@
-"""With two processes: a signal to one stops both at the same step, and rows are named whichever process had them."""
+"""With two processes: a signal to one, or a disk that is full for one, stops both at the same step, and rows are named whichever process had them."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from moalign.training.checkpoints import why_not_whole
 
 SCRIPT = """
-import json, os, signal, sys
+import errno, json, os, signal, sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[3])
@@ -46,6 +45,18 @@ try:
     trainer.train(resume_from_checkpoint=True)
 except RunStopped as error:
     found["stopped"] = [error.step, [trainer.train_dataset.prompts[row] for row in error.rows]]
+
+trainer = direct(base, folder, max_steps=3, per_device_train_batch_size=2)
+write = trainer._save_rng_state
+def full(output_dir):
+    if rank == 1:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{output_dir}/rng_state_1.pth")
+    write(output_dir)
+trainer._save_rng_state = full
+try:
+    trainer.train(resume_from_checkpoint=True)
+except RunStopped as error:
+    found["full"] = [error.step, str(error)]
 (folder / f"found-{rank}.json").write_text(json.dumps(found))
 """
 
@@ -54,23 +65,15 @@ except RunStopped as error:
 def test_processes_stop_together(tiny_base, tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "run"
     script.write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    here = str(Path(__file__).parent)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(tiny_base), str(out), here],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-4000:]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    done = subprocess.run(
+        [*command, str(tiny_base), str(out), str(Path(__file__).parent)],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
     first, second = (json.loads((out / f"found-{rank}.json").read_text()) for rank in range(2))
     assert first["terminated"] == second["terminated"] == [2, str(out / "checkpoint-2"), 143]
     assert why_not_whole(out / "checkpoint-2") is None
@@ -79,3 +82,7 @@ def test_processes_stop_together(tiny_base, tmp_path):
     assert first["stopped"][0] == 3
     assert first["stopped"][1] == second["prompts"] != first["prompts"]
     assert not (out / "checkpoint-3").exists()
+    assert first["full"] == second["full"]
+    assert first["full"][0] == 3
+    assert f".checkpoint-3.saving{os.sep}checkpoint-3{os.sep}rng_state_1.pth could not be written" in first["full"][1]
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []

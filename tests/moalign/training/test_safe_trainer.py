@@ -164,6 +164,16 @@ def test_a_full_disk_stops_the_run_outside_of_a_checkpoint_too(tiny_base, tmp_pa
     assert json.loads((tmp_path / "run.json").read_text())["runs"][0]["outcome"].startswith("stopped: step 2")
 
 
+def test_an_error_that_names_no_file(tiny_base, tmp_path):
+    """As of a write to a file that is open, metrics.jsonl for one."""
+
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(RunStopped, match=r"step 1: a file could not be written: No space left on device"):
+        direct(tiny_base, tmp_path, callbacks=[At(1, full)]).train()
+
+
 def test_other_errors_of_the_system_are_not_taken_for_a_full_disk(tiny_base, tmp_path):
     def missing():
         raise FileNotFoundError(errno.ENOENT, "not there", "prompts.jsonl")
@@ -233,6 +243,19 @@ def test_a_signal_after_the_last_step_is_not_lost(tiny_base, tmp_path):
         direct(tiny_base, tmp_path, max_steps=2, save_strategy="no", callbacks=[Late()]).train()
     assert why_not_whole(caught.value.checkpoint) is None
     assert caught.value.step == 2
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_run_that_has_made_all_its_steps_makes_no_more_when_it_is_resumed(tiny_base, tmp_path, learner):
+    """As after a kill between the last checkpoint and the bundle; 4 steps are no whole number of epochs."""
+    whole = LEARNERS[learner](tiny_base, tmp_path, lr_scheduler_type="constant")
+    whole.train()
+    again = LEARNERS[learner](tiny_base, tmp_path, lr_scheduler_type="constant")
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 4
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert_equal(adapters(again), adapters(whole))
+    assert again.steering_state() == whole.steering_state()
 
 
 def test_saving_in_the_middle_of_a_step_is_refused(tiny_base, tmp_path):

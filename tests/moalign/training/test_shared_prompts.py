@@ -11,6 +11,7 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MptConfig,
     Qwen2Config,
 )
 
@@ -43,6 +44,7 @@ MODELS = {
     "gemma2": (Gemma2Config(**SIZE, **MIXED), False, True),  # final_logit_softcapping
     "granite": (GraniteConfig(**SIZE, logits_scaling=3.0), False, True),
     "gpt2": (GPT2Config(**GPT, n_embd=32), True, True),
+    "mpt": (MptConfig(vocab_size=60, d_model=32, n_layers=2, n_heads=4, initializer_range=0.2), True, False),  # as well
     "bloom": (BloomConfig(**GPT, hidden_size=32), True, False),  # positions are in its own masks
 }
 PROMPTS = [[4, 9, 33, 7], [5], [41, 8, 8, 17, 30, 6, 9, 11, 28]]
@@ -90,6 +92,33 @@ def test_completions_have_the_log_probs_that_they_have_alone(name):
         counted[tuple(options)] = got.computed - got.padding
     assert counted[("share",)] == 3 * 4 - 4 + 10 + 3 + 27 + 6 + 0  # each completion with its prompt
     assert counted[()] == (14 + 3 + 15 if shared else counted[("share",)])
+
+
+@pytest.mark.parametrize("name", ["gemma2", "mpt", "mistral", "gpt2"])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_rounding_hides_nothing_that_a_model_does(name, autocast):
+    """A capped logit or a position of its own changes less here than half precision may."""
+    config, fused, shared = MODELS[name]
+    policy = make(config)
+    if not autocast:
+        policy.base.to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert forward_plan(policy, 5) == forward_plan(policy, 16) == ForwardPlan(fused, shared)
+
+
+def test_processes_try_the_same_forwards_whatever_their_texts(monkeypatch):
+    """Where weights are shared, one that tries more than another would wait for ever."""
+    monkeypatch.setattr("moalign.training.forward_plan.processes", lambda: 2)
+
+    def tried(*longest):
+        policy, calls = make(MODELS["mistral"][0]), []
+        policy.model.register_forward_hook(lambda *_: calls.append(None))
+        for each in longest:
+            forward_plan(policy, each)
+        return len(calls)
+
+    assert tried(5) == tried(16) == tried(5, 16) > 0
 
 
 def test_gradients_reach_every_adapter_as_they_do_one_by_one():

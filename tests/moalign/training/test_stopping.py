@@ -1,3 +1,4 @@
+import copy
 import os
 import signal
 import subprocess
@@ -68,11 +69,13 @@ def test_what_is_raised_says_where_the_run_can_go_on():
 
 def test_a_script_that_knows_nothing_of_it_ends_with_143():
     code = "from moalign.training.stopping import *; from pathlib import Path; raise stopped_by(15, 7, Path('x'))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 143
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=600).returncode == 143
 
 
 def test_a_stop_names_the_checkpoint_that_is_left():
     error = RunStopped("step 8: the loss is nan", 8, (3, 1), CHECKPOINT)
     assert str(error).startswith(f"step 8: the loss is nan. {CHECKPOINT} is whole: go on with")
     assert (error.step, error.rows, error.checkpoint) == (8, (3, 1), CHECKPOINT)
+    copied = copy.copy(error)  # by what pickle takes to another process
+    assert (str(copied), copied.rows, copied.checkpoint) == (str(error), error.rows, CHECKPOINT)
     assert str(RunStopped("step 1: x", 1)) == "step 1: x. No checkpoint was saved before"
