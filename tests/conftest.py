@@ -1,7 +1,9 @@
 """Shared by all tests: where the optional real data lies, and small models that cost nothing to build."""
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing in the tests may depend on the network
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Nor leave anything in the user's caches, nor find there what an earlier run left. Workers and processes that tests start share the folder of the first process.
+_HOME = None if "HF_HOME" in os.environ else tempfile.mkdtemp(prefix="moalign-tests-")
+if _HOME:
+    os.environ["HF_HOME"] = _HOME
+
+
+def pytest_unconfigure():
+    """Remove what this process made."""
+    if _HOME:
+        shutil.rmtree(_HOME, ignore_errors=True)
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

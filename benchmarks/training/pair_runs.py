@@ -38,7 +38,6 @@ class Setting:
         batch (`int`): pairs a step.
         length (`int`): tokens of a prompt with its answer; half of them are the prompt.
         varied (`bool`): lengths as real data has them instead.
-        dtype (`str`): of the base.
     """
 
     hidden: int = 256

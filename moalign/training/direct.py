@@ -1,6 +1,7 @@
 """Learn from preference pairs with a policy that is told its preference: DPO and its relatives, with a margin for what the label does not say."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
-from moalign.scalarize.gradient_aggregation import GradientAggregation
+from moalign.scalarize.gradient_aggregation import Conflict, GradientAggregation
 from moalign.scalarize.linear import Linear
 from moalign.training.direct_config import DirectConfig
 from moalign.training.direct_loss import BatchLoss, batch_loss
@@ -105,7 +106,6 @@ class DirectTrainer(SteerableTrainer, Trainer):
         self.normalizer = normalizer.select(known) if normalizer is not None and known else None
         self.trained_adapters = adapters
         self.aggregation = GradientAggregation(args.gradient_aggregation) if args.gradient_aggregation else None
-        self._metrics = {mode: StepMeans(self.policy.device) for mode in ("train", "eval")}
         self._cache = PairCache.of(args.cache_dir)
         self._prefix, self._warned = "eval", False
         if args.disable_dropout:
@@ -121,6 +121,8 @@ class DirectTrainer(SteerableTrainer, Trainer):
             processing_class=self.policy.tokenizer,
             **kwargs,
         )
+        # Here, for the model may have been on the CPU until now, and processes with a GPU each exchange nothing else.
+        self._metrics = {mode: StepMeans(self.accelerator.device) for mode in ("train", "eval")}
         self.model_accepts_loss_kwargs = False  # the loss is a mean over a batch; Trainer averages accumulated ones
         self._activate()
         if prepared is not None and self._needs_rewards and prepared.differences.isnan().all():
@@ -207,9 +209,14 @@ class DirectTrainer(SteerableTrainer, Trainer):
         batch = self._batch_loss(model, inputs, weights, uniform)
         loss = batch.total()
         metrics = self._metrics["train" if training else "eval"]
-        if training and self.aggregation is not None and batch.used.any():
-            loss, conflict = self.aggregation.loss(batch.by_objective(), self.policy.mixture.parameters())
-            metrics.add({name: (value, 1.0) for name, value in conflict.metrics(self.objectives).items()})
+        if training and self.aggregation is not None:
+            conflict = Conflict(math.nan, math.nan, math.nan, (math.nan,) * len(self.objectives))
+            if batch.used.any():
+                loss, conflict = self.aggregation.loss(batch.by_objective(), self.policy.mixture.parameters())
+            found = conflict.metrics(
+                self.objectives
+            )  # the same names in every process; what is not known does not count
+            metrics.add({n: (0.0, 0.0) if math.isnan(value) else (value, 1.0) for n, value in found.items()})
         if not batch.used.any() and not self._warned:
             self._warned = True
             logger.warning(

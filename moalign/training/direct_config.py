@@ -99,7 +99,7 @@ class DirectConfig(SteeringConfig, DPOConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": "Folder for the reference's log-probs, which any run over the same base and pairs reads again. Default: moalign in HF_HOME (usually "
-            "~/.cache/huggingface). off: keep nothing. A folder given here also keeps the rewards, unless they come from elsewhere."
+            "~/.cache/huggingface); 4 bytes per completion, never deleted. off: keep nothing. A folder given here also keeps the rewards, unless they come from elsewhere."
         },
     )
     gradient_aggregation: str | None = field(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -45,16 +45,24 @@ def forward_plan(policy: SteerablePolicy, longest: int) -> ForwardPlan:
     window = attention_window(policy)
     beyond = window if window is not None and longest > window else None
     head: Any = policy.base.get_output_embeddings()
-    key = (fused_head(head), beyond, policy.base.dtype, policy.base.config._attn_implementation)
+    found = (fused_head(head), policy.base.dtype, policy.base.config._attn_implementation)
     plans = _PLANS.setdefault(policy.model, {})
-    if key not in plans:
-        was_training = policy.model.training
-        policy.model.eval()
-        try:
-            plans[key] = _tried(policy, key[0], beyond)
-        finally:
-            policy.model.train(was_training)
-    return plans[key]
+    # Processes that each hold a part of the weights run every forward together, though only some may have long texts.
+    for tried in dict.fromkeys((None, window) if processes() > 1 else (beyond,)):
+        if (*found, tried) not in plans:
+            was_training = policy.model.training
+            policy.model.eval()
+            try:
+                plans[(*found, tried)] = _tried(policy, found[0], tried)
+            finally:
+                policy.model.train(was_training)
+    return plans[(*found, beyond)]
+
+
+def processes() -> int:
+    """How many train together."""
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1
 
 
 def attention_window(policy: SteerablePolicy) -> int | None:
@@ -86,11 +94,10 @@ def attention_mask(policy: SteerablePolicy, layout: Layout, longest: int) -> Any
     return formed(layout.mask(window))
 
 
-def run_rows(model: Any, policy: SteerablePolicy, layout: Layout, longest: int, shares: bool) -> Callable[[], Any]:
-    """A forward of the model over rows, to be called."""
-    if not shares:  # padding stands behind what is causal: no mask and no positions but the model's own
+def run_rows(model: Any, layout: Layout, mask: Any) -> Callable[[], Any]:
+    """A forward of the model over rows, to be called; with an [`attention_mask`] where rows share prompts."""
+    if mask is None:  # padding stands behind what is causal: no mask and no positions but the model's own
         return lambda: model(input_ids=layout.ids, use_cache=False)
-    mask = attention_mask(policy, layout, longest)
     return lambda: model(input_ids=layout.ids, attention_mask=mask, position_ids=layout.positions, use_cache=False)
 
 
@@ -101,25 +108,35 @@ def _tried(policy: SteerablePolicy, may_fuse: bool, window: int | None) -> Forwa
     ids = [(7 * i + 3) % vocabulary for i in range(start + 5)]
     prompt, completions = ids[:start], (ids[start : start + 2], ids[start + 2 :])
     alone = [PromptRow(0, prompt, [c], i) for i, c in enumerate(completions)]
-    together = [PromptRow(0, prompt, completions, 0)]
-    expected = torch.cat([_own(policy, row) for row in alone])
-    close = _CLOSE if policy.base.dtype == torch.float32 else _CLOSE_HALF
+    together = PromptRow(0, prompt, completions, 0)
+    own = [_own(policy, row) for row in alone]
+    expected = torch.cat([values for values, _, _ in own])
+    full = policy.device.type == "cpu" and all(whole for _, _, whole in own)
+    close = (_CLOSE if full else _CLOSE_HALF) * max(1.0, float(expected.abs().max()))
 
-    def agrees(rows: list[PromptRow], fused: bool, what: str) -> bool:
+    def agrees(rows: list[PromptRow], fused: bool, what: str, also: Callable[[Tensor], bool]) -> bool:
         try:
             found = _scored(policy, rows, fused)
+            off, well = float((found - expected).abs().max()), also(found)
         except Exception as error:
             logger.info("the model does not take %s (%s: %s)", what, type(error).__name__, error)
             return False
-        off = float((found - expected).abs().max())
-        if not off <= close * max(1.0, float(expected.abs().max())):
+        if not (off <= close and well):
             logger.info("the model's log-probabilities change by %.2g nats with %s", off, what)
             return False
         return True
 
-    fused = may_fuse and agrees(alone, True, "an output layer computed in chunks")
+    # Rounding hides much of what a model does in half precision, so that agreement is not enough there: what it would change is looked for as well.
+    fused = may_fuse and agrees(
+        alone, True, "an output layer computed in chunks", lambda _: all(same for _, same, _ in own)
+    )
     shared = policy.base.config._attn_implementation in _MASKED and agrees(
-        together, fused, "completions that share a prompt"
+        [together],
+        fused,
+        "completions that share a prompt",
+        lambda found: (
+            full or (_separate(policy, together, fused) and _placed(policy, together, fused, found, expected))
+        ),
     )
     if not shared:
         logger.warning(
@@ -128,19 +145,59 @@ def _tried(policy: SteerablePolicy, may_fuse: bool, window: int | None) -> Forwa
     return ForwardPlan(fused, shared)
 
 
-def _own(policy: SteerablePolicy, row: PromptRow) -> Tensor:
-    """Of one text, through the model's own logits."""
+def _own(policy: SteerablePolicy, row: PromptRow) -> tuple[Tensor, bool, bool]:
+    """Of one text, through the model's own logits; whether these are the output layer's very numbers, and whether those are in full precision."""
     (completion,) = row.completions
     ids = torch.tensor([[*row.prompt, *completion]], device=policy.device)
-    with policy.steer_rows(_weights(policy)):
-        logits = policy.model(input_ids=ids, use_cache=False).logits[0, -len(completion) - 1 : -1]
-    return logits.float().log_softmax(-1).gather(-1, ids[0, -len(completion) :, None])[:, 0]
+    head: Any = policy.base.get_output_embeddings()
+    said: list[Tensor] = []
+    hook = None if head is None else head.register_forward_hook(lambda _, __, output: said.append(output))
+    try:
+        with policy.steer_rows(_weights(policy)):
+            whole = policy.model(input_ids=ids, use_cache=False).logits
+    finally:
+        if hook is not None:
+            hook.remove()
+    some = slice(-len(completion) - 1, -1)
+    logits = whole[0, some].float()
+    same = len(said) == 1 and said[0].shape == whole.shape and torch.equal(said[0][0, some].float(), logits)
+    values = logits.log_softmax(-1).gather(-1, ids[0, -len(completion) :, None])[:, 0]
+    return values, same, all(t.dtype.itemsize >= 4 for t in (whole, *said)) and policy.base.dtype.itemsize >= 4
 
 
-def _scored(policy: SteerablePolicy, rows: list[PromptRow], fused: bool) -> Tensor:
+def _separate(policy: SteerablePolicy, row: PromptRow, fused: bool) -> bool:
+    """Whether the second completion is as likely whatever the first one says, or hardly less so beside what it would be if it saw the first."""
+    (first, second), vocabulary = row.completions, int(policy.base.config.get_text_config().vocab_size)
+    other = [(token + 1) % vocabulary for token in first]
+
+    def change(rows: tuple[PromptRow, PromptRow]) -> float:
+        one, two = (_scored(policy, [each], fused)[-len(second) :] for each in rows)
+        return float((one - two).abs().max())
+
+    apart = change((row, PromptRow(0, row.prompt, (other, second), 0)))
+    seen = change(
+        (PromptRow(0, [*row.prompt, *first], (second,), 0), PromptRow(0, [*row.prompt, *other], (second,), 0))
+    )
+    return apart <= 0.1 * seen
+
+
+def _placed(policy: SteerablePolicy, row: PromptRow, fused: bool, found: Tensor, expected: Tensor) -> bool:
+    """Whether positions are those that the model is told, or make no difference."""
+    if float((found - expected).abs().max()) <= _CLOSE:
+        return True
+    return not torch.equal(_scored(policy, [row], fused, counted=True), found)
+
+
+def _scored(policy: SteerablePolicy, rows: list[PromptRow], fused: bool, counted: bool = False) -> Tensor:
+    """Through the forward that is tried; `counted`: with positions as if completions followed each other."""
     layout = lay_out(rows, policy.pad_token_id, policy.device)
     shares, longest = len(rows[0].completions) > 1, max(row.longest for row in rows)
-    call = run_rows(policy.model, policy, layout, longest, shares)
+    mask = attention_mask(policy, layout, longest) if shares else None
+    if counted:
+        layout = replace(
+            layout, positions=torch.arange(layout.ids.shape[1], device=policy.device).expand_as(layout.ids)
+        )
+    call = run_rows(policy.model, layout, mask)
     head: Any = policy.base.get_output_embeddings()
     with policy.steer_rows(_weights(policy)):
         return predictions(call, head, layout.wanted, Scoring(), fused)[0]

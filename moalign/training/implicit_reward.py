@@ -8,7 +8,7 @@ from torch import Tensor
 
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
-from moalign.training.pairs import completion_log_probs, tokenize_pairs
+from moalign.training.pairs import as_asked, completion_log_probs, tokenize_pairs
 from reward_heads.text import Text, check_same_length
 
 
@@ -68,10 +68,10 @@ class ImplicitReward:
 
     def _score(self, prompts: Sequence[Text], completions: Sequence[Text]) -> Tensor:
         ids = tokenize_pairs(self.policy, prompts, completions, completions)
-        texts = [pair.a for pair in ids]
+        texts, asked = [pair.a for pair in ids], list(map(as_asked, prompts, completions))
 
         def log_probs(weights: Tensor) -> Tensor:
-            told = self.policy.encode(prompts, weights)
+            told = self.policy.encode(asked, weights)
             heads = [head[: len(head) - pair.cut] for head, pair in zip(told, ids, strict=True)]
             return completion_log_probs(self.policy.model, self.policy, heads, texts, weights).cpu()
 

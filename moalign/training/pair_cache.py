@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import huggingface_hub.constants
 import numpy as np
@@ -15,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from frontier.atomic import replace_file
 from frontier.realize.export import base_tensors
@@ -33,14 +34,16 @@ class PairCache:
     """A folder of tensors, each named by a digest of everything that it depends on.
 
     Files are written beside and renamed; one that cannot be read, or whose content is not what its checksum says, is made again with a warning. Of several
-    processes the first reads and writes for all.
+    processes the first reads and writes for all. Nothing is ever deleted: a file has 4 bytes per completion (or completion and objective), and the folder may
+    be emptied at any time.
 
     Args:
         folder (`str` or `Path`): made when something is kept.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
+        self._bases: WeakKeyDictionary[nn.Module, str | None] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, setting: str | None) -> "PairCache | None":
@@ -70,6 +73,14 @@ class PairCache:
             _write(path, key, made)
         return made
 
+    def base(self, policy: SteerablePolicy) -> str | None:
+        """`base_digest` of a policy whose base stays as it is, computed once; `None` also as soon as this process holds only a part of it."""
+        if any(_is_part(parameter) for parameter in policy.base.parameters()):
+            return None
+        if policy.model not in self._bases:
+            self._bases[policy.model] = base_digest(policy)
+        return self._bases[policy.model]
+
 
 def tokens_digest(sequences: Iterable[Sequence[int]]) -> str:
     """Of sequences of token ids, in order."""
@@ -85,7 +96,7 @@ def base_digest(policy: SteerablePolicy) -> str | None:
     config = {k: v for k, v in policy.base.config.to_dict().items() if k not in _UNRELATED}
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(base_tensors(policy.model).items()):
-        if hasattr(tensor, "to_local") or tensor.is_meta:
+        if _is_part(tensor):
             return None
         whole = tensor.detach().cpu().contiguous().view(-1)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -93,16 +104,15 @@ def base_digest(policy: SteerablePolicy) -> str | None:
     return digest.hexdigest()
 
 
-def reference_key(policy: SteerablePolicy, texts: Iterable[Sequence[int]], precision: str) -> str | None:
-    """The key of log-probabilities of the base model; `None` where it cannot be identified.
+def reference_key(base: str, texts: Iterable[Sequence[int]], arithmetic: str) -> str:
+    """The key of log-probabilities of a base model.
 
     Args:
-        policy (`SteerablePolicy`): over the base.
+        base (`str`): its `base_digest`.
         texts (`Iterable`): prompts and completions as token ids.
-        precision (`str`): of the forward, such as `no` or `bf16`.
+        arithmetic (`str`): of the forward: the kind of device and its precision.
     """
-    base = base_digest(policy)
-    return None if base is None else _key("reference", base, tokens_digest(texts), precision)
+    return _key("reference", base, tokens_digest(texts), arithmetic)
 
 
 def rewards_key(reward: VectorReward, texts: Sequence[str]) -> str | None:
@@ -132,6 +142,10 @@ def rewards_key(reward: VectorReward, texts: Sequence[str]) -> str | None:
     return _key("rewards", identity, digest.hexdigest())
 
 
+def _is_part(tensor: Tensor) -> bool:
+    return hasattr(tensor, "to_local") or tensor.is_meta
+
+
 def _key(*parts: str) -> str:
     return hashlib.sha256("\n".join([str(_FORMAT), *parts]).encode()).hexdigest()
 
@@ -146,9 +160,9 @@ def _is_remote(found: Any, depth: int = 4) -> bool:
 
 
 def _read(path: Path, key: str) -> Tensor | None:
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with safe_open(str(path), "pt") as file:
             facts, values = file.metadata() or {}, file.get_tensor("values")
         if facts.get("key") != key or facts.get("sha256") != _checksum(values):
@@ -164,7 +178,7 @@ def _write(path: Path, key: str, values: Tensor) -> None:
     try:
         with replace_file(path) as beside:
             save_file({"values": values}, str(beside), {"key": key, "sha256": _checksum(values)})
-    except OSError as error:  # training does not need it
+    except (OSError, SafetensorError) as error:  # the latter is a full disk; training does not need it
         logger.warning("%s cannot be written, so that the next run computes it again: %s", path, error)
 
 

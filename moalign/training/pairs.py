@@ -1,5 +1,6 @@
 """Make preference pairs ready for training, once: token ids, labels, the reference's log-probs and what each reward says of both completions."""
 
+import itertools
 import json
 import logging
 import math
@@ -111,7 +112,7 @@ class PairTable(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {
-            "prompt": self.prompts[row],
+            "prompt": as_asked(self.prompts[row], *self.completions[row]),
             "ids": self.ids[row],
             "preferred": self.labels[row],
             "reference": self.reference[row],
@@ -140,9 +141,9 @@ class PairTable(torch.utils.data.Dataset[dict[str, Any]]):
         distinct, place = _distinct([(tuple(ids.prompt), tuple(end)) for ids in self.ids for end in (ids.a, ids.b)])
         key = None
         if cache is not None:
-            device = policy.device.type
-            precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "full"
-            key = reference_key(policy, (part for text in distinct for part in text), precision)
+            base = cache.base(policy)
+            texts = (part for text in distinct for part in text)
+            key = None if base is None else reference_key(base, texts, _arithmetic(policy.device.type))
         values = _or_kept(cache, "reference", key, lambda: _reference(policy, distinct, batch_size, progress, share))
         self.reference = values[place].view(-1, 2)
 
@@ -308,6 +309,14 @@ def _common_prefix(first: list[int], second: list[int]) -> int:
     return min(len(first), len(second))
 
 
+def _arithmetic(device: str) -> str:
+    """How the device multiplies now, as a part of a key."""
+    words = [device, str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "full"]
+    return " ".join(
+        [*words, str(getattr(torch.backends.cuda.matmul, "fp32_precision", ""))] if device == "cuda" else words
+    )
+
+
 def _distinct(keys: Sequence[Any]) -> tuple[list[Any], Tensor]:
     """The distinct keys in the order of their first appearance, and where each key is among them."""
     known: dict[Any, int] = {}
@@ -327,6 +336,8 @@ def _reference(
     order = sorted(
         range(len(records)), key=lambda r: sum(len(texts[i][1]) for i in records[r]) + len(texts[records[r][0]][0])
     )
+    # As many for every process: where each holds a part of the weights, all of them have to run every forward.
+    order += list(itertools.islice(itertools.cycle(order), -len(order) % PartialState().num_processes))
     zero = torch.zeros(1, len(policy.objectives))
 
     def score(some: list[int]) -> list[list[float]]:
@@ -354,13 +365,13 @@ def _or_kept(cache: PairCache | None, kind: str, key: str | None, make: Callable
 def _by_processes(
     rows: Sequence[int], batch_size: int, score: Callable[[list[int]], list[T]], what: str, progress: bool
 ) -> list[T]:
-    """`score` of batches of rows, each process taking its share: one result for each row, in the order of the rows' numbers."""
+    """`score` of batches of rows, each process taking its share: one result for each distinct row, in the order of their numbers."""
     state = PartialState()
     mine = rows[state.process_index :: state.num_processes]
     found: list[tuple[int, T]] = []
     for some in _chunks(mine, batch_size, what, progress):
         found += zip(some, score(some), strict=True)
-    return [value for _, value in sorted(gather_object(found), key=lambda pair: pair[0])]
+    return [value for _, value in sorted(dict(gather_object(found)).items())]
 
 
 def _chunks(rows: Sequence[int], size: int, what: str, progress: bool) -> Iterator[list[int]]:

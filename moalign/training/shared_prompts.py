@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
 from moalign.training.completion_head import Scoring, predictions
-from moalign.training.forward_plan import forward_plan, run_rows
+from moalign.training.forward_plan import attention_mask, forward_plan, processes, run_rows
 from moalign.training.length_groups import length_groups
 from moalign.training.prompt_rows import Ids, PromptRow, lay_out
 
@@ -115,7 +115,7 @@ def shared_log_probs(
         together = [rows[i] for i in group]
         layout = lay_out(together, policy.pad_token_id, policy.device)
         shares = any(len(row.completions) > 1 for row in together)
-        call = run_rows(model, policy, layout, longest, shares)
+        call = run_rows(model, layout, attention_mask(policy, layout, longest) if shares else None)
         with policy.steer_rows(weights if len(weights) == 1 else weights[[row.record for row in together]]):
             found, entropy = predictions(call, head, layout.wanted, Scoring(temperature, entropies), plan.fused)
         values.append(found if layout.known is None else found * layout.known)
@@ -179,8 +179,7 @@ def _groups(rows: list[PromptRow], policy: SteerablePolicy, split: bool) -> list
         return _cost(length, width, masked)
 
     overhead = _OVERHEAD.get(policy.device.type, _OVERHEAD["cuda"])
-    together = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-    if together or torch.distributed.get_world_size() == 1:
+    if processes() == 1:
         return length_groups(lengths, cost, overhead) if split else [list(range(len(rows)))]
     if not split or not torch.is_grad_enabled():
         return [list(range(len(rows)))]

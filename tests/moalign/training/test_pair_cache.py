@@ -73,7 +73,7 @@ def test_a_damaged_file_is_made_again(tiny_base, tmp_path, caplog):
 def test_other_weights_and_other_rewards_have_other_keys(quick, tiny_base, untied_base):
     policy, texts = quick.policy(tiny_base, size=0.1), [[3, 4], [5]]
     base = base_digest(policy)
-    shared = quick.policy(tiny_base, size=0.4, shared_target_modules="all-linear")
+    shared = quick.policy(tiny_base, size=0.4, conditioned="attention")
     assert base == base_digest(shared)  # adapters are no part of the reference
     key = reference_key(base, texts, "cpu full")
     assert key != reference_key(base, [[3], [4, 5]], "cpu full")

@@ -131,3 +131,14 @@ def test_texts_and_conversations_may_share_a_batch(policy):
     mixed = tokenize_pairs(policy, *columns)
     for i, ids in enumerate(mixed):
         assert [ids] == tokenize_pairs(policy, *([column[i]] for column in columns))
+
+
+def test_every_process_runs_as_many_forwards_as_any_other(policy, monkeypatch):
+    """Else those that hold a part of the weights each would wait for one that has nothing to score."""
+    alone = PairTable(Dataset.from_list(ROWS[:1]), NAMES, policy, progress=False)
+    alone.score_reference(policy, batch_size=2, progress=False)
+    table = PairTable(Dataset.from_list(ROWS[:1]), NAMES, policy, progress=False)
+    state = type("State", (), {"num_processes": 4, "process_index": 3})
+    monkeypatch.setattr("moalign.training.pairs.PartialState", state)
+    table.score_reference(policy, batch_size=2, progress=False)
+    assert_close(table.reference, alone.reference)
