@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from frontier.realize.adapters.fused_linear import fused_linear, is_fusible, scaled
 from frontier.realize.adapters.rows import Columns, RowWeights, row_weights
 
 
@@ -41,6 +42,11 @@ class Plan:
     scale: Tensor
     gain: Tensor | None
     bias: Tensor | None
+
+    def fits(self, base: nn.Module, x: Tensor) -> bool:
+        """Whether base layer and experts can be one differentiable step."""
+        plain = self.gain is None and self.bias is None
+        return plain and is_fusible(base, x, self.down, self.up, self.scale)
 
 
 class SteerableLinear(LoraLinear):
@@ -158,11 +164,13 @@ class SteerableLinear(LoraLinear):
             plan = self.plan(active, rows, dims)
         else:  # one look-up a layer: generation runs the same plan for every token
             plan = active.keep((id(self), rows, dims), lambda: self.plan(active, rows, dims))
-        base = self.base_layer
+        base, drops = self.base_layer, self.training and self._drops(active.names)
+        if recorded and plan is not None and not (drops or args or kwargs) and plan.fits(base, x):
+            return fused_linear(base, x, plan.down, plan.up, plan.scale)
         result: Tensor = base(x, *args, **kwargs)
         if plan is None:  # touched only by adapters outside the mixture
             return result
-        if self.training and self._drops(active.names):
+        if drops:
             return self._with_dropout(result, x, active, plan)
         if plan.gain is not None:
             result = _amplified(result, base, plan.gain)
@@ -213,7 +221,7 @@ def _added(result: Tensor, x: Tensor, plan: Plan) -> Tensor:
     """The two thin products, the second of them summed into the base layer's `[N, ..., d_out]` result (in half precision: in float32, rounded once)."""
     down, up = plan.down, plan.up
     thin = torch.mm((x if x.dtype == down.dtype else x.to(down.dtype)).reshape(-1, down.shape[0]), down)
-    thin = (thin.view(*x.shape[:-1], down.shape[1]) * plan.scale).to(thin.dtype).view(-1, down.shape[1])
+    thin = scaled(thin, plan.scale, x)
     if result.dtype == thin.dtype == up.dtype:
         return torch.addmm(result.view(-1, up.shape[1]), thin, up).view(result.shape)
     return (result + torch.mm(thin, up).view(result.shape)).to(result.dtype)
