@@ -1,7 +1,7 @@
 """Find out on a few tokens what a model allows: several completions behind one prompt, and log-probabilities straight from its hidden states."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from moalign.policy import SteerablePolicy
 from moalign.training.completion_head import Scoring, fused_head, predictions
 from moalign.training.prompt_rows import Layout, PromptRow, lay_out
+from moalign.training.sharded import is_sharded
+from moalign.training.shared_attention import attending, spans
 
 logger = logging.getLogger(__name__)
 # Those that take any mask as a tensor.
@@ -26,10 +28,12 @@ class ForwardPlan:
     Args:
         fused (`bool`): its logits are those of a frozen linear layer and nothing else.
         shared (`bool`): completions behind one prompt get the log-probabilities that they have alone.
+        spans (`bool`): also with the attention of `shared_attention`, which is cheaper than a dense mask.
     """
 
     fused: bool
     shared: bool
+    spans: bool
 
 
 _PLANS: WeakKeyDictionary[nn.Module, dict[Any, ForwardPlan]] = WeakKeyDictionary()
@@ -94,11 +98,36 @@ def attention_mask(policy: SteerablePolicy, layout: Layout, longest: int) -> Any
     return formed(layout.mask(window))
 
 
-def run_rows(model: Any, layout: Layout, mask: Any) -> Callable[[], Any]:
-    """A forward of the model over rows, to be called; with an [`attention_mask`] where rows share prompts."""
-    if mask is None:  # padding stands behind what is causal: no mask and no positions but the model's own
+def run_rows(
+    model: Any, policy: SteerablePolicy, rows: Sequence[PromptRow], layout: Layout, longest: int, by_spans: bool
+) -> Callable[[], Any]:
+    """A forward of the model over laid out rows, to be called.
+
+    Args:
+        model: what to call, perhaps the policy's model in a wrapper.
+        policy (`SteerablePolicy`): whose model it is.
+        rows (`Sequence[PromptRow]`): what was laid out.
+        layout (`Layout`): the tensors.
+        longest (`int`): tokens of the longest prompt with its completion of the whole batch.
+        by_spans (`bool`): attend by spans where rows share prompts, instead of by a dense mask.
+    """
+    if all(
+        len(row.completions) == 1 for row in rows
+    ):  # padding stands behind what is causal: no mask and no positions but the model's own
         return lambda: model(input_ids=layout.ids, use_cache=False)
-    return lambda: model(input_ids=layout.ids, attention_mask=mask, position_ids=layout.positions, use_cache=False)
+    found = spans(rows, layout.ids.shape[1], policy.device) if by_spans else None
+    mask = attention_mask(policy, layout, longest) if found is None else None
+
+    def call() -> Any:
+        with attending(policy.base.config.get_text_config(), found):
+            return model(input_ids=layout.ids, attention_mask=mask, position_ids=layout.positions, use_cache=False)
+
+    return call
+
+
+def may_span(policy: SteerablePolicy) -> bool:
+    """Whether every forward of the model runs while it is called: what is recomputed in the backward pass would attend by its own attention."""
+    return not (getattr(policy.base, "is_gradient_checkpointing", False) or is_sharded(policy.mixture.parameters()))
 
 
 @torch.no_grad()
@@ -114,9 +143,11 @@ def _tried(policy: SteerablePolicy, may_fuse: bool, window: int | None) -> Forwa
     full = policy.device.type == "cpu" and all(whole for _, _, whole in own)
     close = (_CLOSE if full else _CLOSE_HALF) * max(1.0, float(expected.abs().max()))
 
-    def agrees(rows: list[PromptRow], fused: bool, what: str, also: Callable[[Tensor], bool]) -> bool:
+    def agrees(
+        rows: list[PromptRow], fused: bool, what: str, also: Callable[[Tensor], bool], by_spans: bool = False
+    ) -> bool:
         try:
-            found = _scored(policy, rows, fused)
+            found = _scored(policy, rows, fused, by_spans=by_spans)
             off, well = float((found - expected).abs().max()), also(found)
         except Exception as error:
             logger.info("the model does not take %s (%s: %s)", what, type(error).__name__, error)
@@ -142,7 +173,15 @@ def _tried(policy: SteerablePolicy, may_fuse: bool, window: int | None) -> Forwa
         logger.warning(
             "completions of a prompt are computed one by one: this model (or its attention) does not let them share it exactly"
         )
-    return ForwardPlan(fused, shared)
+    spanned = (
+        shared
+        and window is None
+        and policy.base.config._attn_implementation == "sdpa"
+        and agrees(
+            [together], fused, "attention by spans", lambda _: full or _separate(policy, together, fused, True), True
+        )
+    )
+    return ForwardPlan(fused, shared, spanned)
 
 
 def _own(policy: SteerablePolicy, row: PromptRow) -> tuple[Tensor, bool, bool]:
@@ -165,13 +204,13 @@ def _own(policy: SteerablePolicy, row: PromptRow) -> tuple[Tensor, bool, bool]:
     return values, same, all(t.dtype.itemsize >= 4 for t in (whole, *said)) and policy.base.dtype.itemsize >= 4
 
 
-def _separate(policy: SteerablePolicy, row: PromptRow, fused: bool) -> bool:
+def _separate(policy: SteerablePolicy, row: PromptRow, fused: bool, by_spans: bool = False) -> bool:
     """Whether the second completion is as likely whatever the first one says, or hardly less so beside what it would be if it saw the first."""
     (first, second), vocabulary = row.completions, int(policy.base.config.get_text_config().vocab_size)
     other = [(token + 1) % vocabulary for token in first]
 
     def change(rows: tuple[PromptRow, PromptRow]) -> float:
-        one, two = (_scored(policy, [each], fused)[-len(second) :] for each in rows)
+        one, two = (_scored(policy, [each], fused, by_spans=by_spans)[-len(second) :] for each in rows)
         return float((one - two).abs().max())
 
     apart = change((row, PromptRow(0, row.prompt, (other, second), 0)))
@@ -188,16 +227,16 @@ def _placed(policy: SteerablePolicy, row: PromptRow, fused: bool, found: Tensor,
     return not torch.equal(_scored(policy, [row], fused, counted=True), found)
 
 
-def _scored(policy: SteerablePolicy, rows: list[PromptRow], fused: bool, counted: bool = False) -> Tensor:
+def _scored(
+    policy: SteerablePolicy, rows: list[PromptRow], fused: bool, counted: bool = False, by_spans: bool = False
+) -> Tensor:
     """Through the forward that is tried; `counted`: with positions as if completions followed each other."""
     layout = lay_out(rows, policy.pad_token_id, policy.device)
-    shares, longest = len(rows[0].completions) > 1, max(row.longest for row in rows)
-    mask = attention_mask(policy, layout, longest) if shares else None
     if counted:
         layout = replace(
             layout, positions=torch.arange(layout.ids.shape[1], device=policy.device).expand_as(layout.ids)
         )
-    call = run_rows(policy.model, layout, mask)
+    call = run_rows(policy.model, policy, rows, layout, max(row.longest for row in rows), by_spans)
     head: Any = policy.base.get_output_embeddings()
     with policy.steer_rows(_weights(policy)):
         return predictions(call, head, layout.wanted, Scoring(), fused)[0]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
 from moalign.training.completion_head import Scoring, predictions
-from moalign.training.forward_plan import attention_mask, forward_plan, processes, run_rows
+from moalign.training.forward_plan import forward_plan, may_span, processes, run_rows
 from moalign.training.length_groups import length_groups
 from moalign.training.prompt_rows import Ids, PromptRow, lay_out
 
@@ -104,9 +104,10 @@ def shared_log_probs(
     lengths = [len(completion) for some in completions for completion in some]
     longest = max((row.longest for row in records), default=0)
     plan = forward_plan(policy, longest)
-    rows = _rows(records, _width(policy), share and plan.shared)
+    by_spans = plan.spans and may_span(policy)
+    rows = _rows(records, _width(policy), share and plan.shared, not by_spans)
     head: Any = policy.base.get_output_embeddings()
-    groups = _groups(rows, policy, split)
+    groups = _groups(rows, policy, split, not by_spans)
     values: list[Tensor] = []
     spread: list[Tensor] = []
     order: list[int] = []
@@ -114,8 +115,7 @@ def shared_log_probs(
     for group in groups:
         together = [rows[i] for i in group]
         layout = lay_out(together, policy.pad_token_id, policy.device)
-        shares = any(len(row.completions) > 1 for row in together)
-        call = run_rows(model, layout, attention_mask(policy, layout, longest) if shares else None)
+        call = run_rows(model, policy, together, layout, longest, by_spans)
         with policy.steer_rows(weights if len(weights) == 1 else weights[[row.record for row in together]]):
             found, entropy = predictions(call, head, layout.wanted, Scoring(temperature, entropies), plan.fused)
         values.append(found if layout.known is None else found * layout.known)
@@ -146,13 +146,25 @@ def _width(policy: SteerablePolicy) -> int:
     return int(getattr(policy.base.config.get_text_config(), "hidden_size", 1024))
 
 
-def _cost(length: int, width: int, masked: bool) -> float:
-    """Of one row, in tokens: attention grows with the square, at half the price where it is causal without a mask of its own."""
-    return length + length * length / (6 if masked else 12) / width
+def _cost(length: int, looks: float, width: int) -> float:
+    """Of one row, in tokens: attention costs as much as a token does when 6 x width tokens are looked at."""
+    return length + looks / 6 / width
 
 
-def _rows(records: list[PromptRow], width: int, share: bool) -> list[PromptRow]:
+def _looks(row: PromptRow, dense: bool) -> float:
+    """How often a token of a row is looked at: by all under a dense mask, by half of all where they are causal."""
+    if dense and len(row.completions) > 1:
+        return float(len(row) ** 2)
+    first, *others = (len(row.prompt) + len(completion) for completion in row.completions)
+    return first * first / 2 + sum((each - len(row.prompt)) * each for each in others)
+
+
+def _rows(records: list[PromptRow], width: int, share: bool, dense: bool) -> list[PromptRow]:
     """The rows to compute: each record as one where that is cheaper, else one row per completion."""
+
+    def cost(some: list[PromptRow]) -> float:
+        return sum(_cost(len(row), _looks(row, dense), width) for row in some)
+
     rows: list[PromptRow] = []
     for record in records:
         alone = [
@@ -163,20 +175,19 @@ def _rows(records: list[PromptRow], width: int, share: bool) -> list[PromptRow]:
             PromptRow(record.record, record.prompt, record.completions[i : i + _MOST_TOGETHER], record.number + i)
             for i in range(0, len(record.completions), _MOST_TOGETHER)
         ]
-        apart = sum(_cost(len(row), width, False) for row in alone)
-        rows += together if share and sum(_cost(len(row), width, True) for row in together) < apart else alone
+        rows += together if share and cost(together) < cost(alone) else alone
     return rows
 
 
-def _groups(rows: list[PromptRow], policy: SteerablePolicy, split: bool) -> list[list[int]]:
+def _groups(rows: list[PromptRow], policy: SteerablePolicy, split: bool, dense: bool) -> list[list[int]]:
     """Which rows share a forward."""
     if not rows:
         return []
     lengths, width = [len(row) for row in rows], _width(policy)
-    masked = any(len(row.completions) > 1 for row in rows)
+    share_of_square = 1.0 if dense and any(len(row.completions) > 1 for row in rows) else 0.5
 
     def cost(length: int) -> float:
-        return _cost(length, width, masked)
+        return _cost(length, share_of_square * length * length, width)
 
     overhead = _OVERHEAD.get(policy.device.type, _OVERHEAD["cuda"])
     if processes() == 1:

@@ -34,18 +34,23 @@ SIZE = {
 }
 GPT = {"vocab_size": 60, "n_layer": 2, "n_head": 4, "initializer_range": 0.2}
 MIXED = {"head_dim": 8, "sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]}
-# Each with what is possible: a fused head, shared prompts.
+# Each with what is possible: a fused head, shared prompts, attention by spans.
 MODELS = {
-    "llama": (LlamaConfig(**SIZE), True, True),
-    "llama_eager": (LlamaConfig(**SIZE, attn_implementation="eager"), True, True),
-    "qwen2": (Qwen2Config(**SIZE), True, True),
-    "mistral": (MistralConfig(**SIZE, sliding_window=6), True, True),
-    "gemma3": (Gemma3TextConfig(**SIZE, **MIXED), True, True),
-    "gemma2": (Gemma2Config(**SIZE, **MIXED), False, True),  # final_logit_softcapping
-    "granite": (GraniteConfig(**SIZE, logits_scaling=3.0), False, True),
-    "gpt2": (GPT2Config(**GPT, n_embd=32), True, True),
-    "mpt": (MptConfig(vocab_size=60, d_model=32, n_layers=2, n_heads=4, initializer_range=0.2), True, False),  # as well
-    "bloom": (BloomConfig(**GPT, hidden_size=32), True, False),  # positions are in its own masks
+    "llama": (LlamaConfig(**SIZE), True, True, True),
+    "llama_eager": (LlamaConfig(**SIZE, attn_implementation="eager"), True, True, False),
+    "qwen2": (Qwen2Config(**SIZE), True, True, True),
+    "mistral": (MistralConfig(**SIZE, sliding_window=6), True, True, True),
+    "gemma3": (Gemma3TextConfig(**SIZE, **MIXED), True, True, True),
+    "gemma2": (Gemma2Config(**SIZE, **MIXED), False, True, False),  # final_logit_softcapping
+    "granite": (GraniteConfig(**SIZE, logits_scaling=3.0), False, True, True),
+    "gpt2": (GPT2Config(**GPT, n_embd=32), True, True, True),
+    "mpt": (
+        MptConfig(vocab_size=60, d_model=32, n_layers=2, n_heads=4, initializer_range=0.2),
+        True,
+        False,
+        False,
+    ),  # as well
+    "bloom": (BloomConfig(**GPT, hidden_size=32), True, False, False),  # positions are in its own masks
 }
 PROMPTS = [[4, 9, 33, 7], [5], [41, 8, 8, 17, 30, 6, 9, 11, 28]]
 COMPLETIONS = [[[3, 5, 7], [20, 21, 22, 23, 24, 25, 26]], [[50, 2]], [[9, 9, 10, 12, 2], [], [44]]]
@@ -79,11 +84,13 @@ def one_by_one(policy, prompts=PROMPTS, completions=COMPLETIONS, weights=WEIGHTS
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.filterwarnings("ignore")
 def test_completions_have_the_log_probs_that_they_have_alone(name):
-    config, fused, shared = MODELS[name]
+    config, fused, shared, spans = MODELS[name]
     policy = make(config)
     with torch.no_grad():
         expected = one_by_one(policy)
-    assert forward_plan(policy, 5) == forward_plan(policy, 16) == ForwardPlan(fused, shared)
+    short, long = forward_plan(policy, 5), forward_plan(policy, 16)
+    assert short == ForwardPlan(fused, shared, spans)
+    assert long == ForwardPlan(fused, shared, spans and attention_window(policy) is None)
     counted = {}
     for options in ({}, {"share": False}, {"split": False}):
         got = shared_log_probs(policy.model, policy, PROMPTS, COMPLETIONS, WEIGHTS, **options)
@@ -99,12 +106,13 @@ def test_completions_have_the_log_probs_that_they_have_alone(name):
 @pytest.mark.filterwarnings("ignore")
 def test_rounding_hides_nothing_that_a_model_does(name, autocast):
     """A capped logit or a position of its own changes less here than half precision may."""
-    config, fused, shared = MODELS[name]
+    config, fused, shared, spans = MODELS[name]
     policy = make(config)
     if not autocast:
         policy.base.to(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        assert forward_plan(policy, 5) == forward_plan(policy, 16) == ForwardPlan(fused, shared)
+        assert forward_plan(policy, 5) == ForwardPlan(fused, shared, spans)
+        assert forward_plan(policy, 16).shared == shared
 
 
 def test_processes_try_the_same_forwards_whatever_their_texts(monkeypatch):
@@ -156,7 +164,7 @@ def test_recomputed_activations_see_their_own_rows():
 def test_an_output_layer_that_is_trained_keeps_its_own_forward(options):
     policy = make(LlamaConfig(**SIZE, tie_word_embeddings=False), **options)
     policy.mixture.train_adapters()
-    assert forward_plan(policy, 5) == ForwardPlan(False, True)
+    assert forward_plan(policy, 5) == ForwardPlan(False, True, True)
     got = shared_log_probs(policy.model, policy, PROMPTS, COMPLETIONS, WEIGHTS)
     assert_close(got.sums(), one_by_one(policy), atol=1e-5, rtol=1e-5)
     got.values.sum().backward()
