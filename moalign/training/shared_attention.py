@@ -109,8 +109,9 @@ def shared_prompt_attention(
         raise RuntimeError(f"the attention '{NAME}' is used by moalign's own forwards only")
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        causal = {} if mask is not None else {"is_causal": True}
-        return sdpa_attention_forward(module, q, k, v, mask, dropout=dropout, scaling=scaling, **causal)[0]
+        return sdpa_attention_forward(module, q, k, v, mask, dropout=dropout, scaling=scaling, is_causal=mask is None)[
+            0
+        ]
 
     rows, _, length, _ = query.shape
     first = slice(0, found.first)

@@ -85,7 +85,8 @@ class _TokenLogProbs(torch.autograd.Function):
                 spread[some] = -torch.exp(log_probs, out=logits).mul_(log_probs).sum(-1)
             if slopes is not None:
                 # In place: what is left of the chunk is Σ_v p_v W_v − W_t.
-                error = log_probs.exp_().scatter_add_(-1, picked, log_probs.new_full(picked.shape, -1.0))
+                error = log_probs.exp_()
+                error[torch.arange(len(error), device=error.device), targets[some]] -= 1.0
                 slopes[some] = torch.mm(error.to(weight.dtype), weight).div_(-temperature)
         ctx.mark_non_differentiable(spread)
         if slopes is not None:
