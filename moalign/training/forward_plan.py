@@ -127,7 +127,7 @@ def run_rows(
 
 def may_span(policy: SteerablePolicy) -> bool:
     """Whether every forward of the model runs while it is called: what is recomputed in the backward pass would attend by its own attention."""
-    return not (getattr(policy.base, "is_gradient_checkpointing", False) or is_sharded(policy.mixture.parameters()))
+    return not (getattr(policy.base, "is_activation_checkpointing", False) or is_sharded(policy.mixture.parameters()))
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def starting_policy(
         vars(model.model).pop(
             "gradient_checkpointing_enable", None
         )  # an earlier run's wrapper reads that run's weights
-        if getattr(model.base, "is_gradient_checkpointing", False):
+        if getattr(model.base, "is_activation_checkpointing", False):
             model.base.gradient_checkpointing_disable()
         return model
     if isinstance(model, PeftModel):
