@@ -1,6 +1,5 @@
 """Know that a checkpoint is what was written: sizes and SHA-256 sums of all its files, taken after each was read back."""
 
-import hashlib
 import json
 import os
 import zipfile
@@ -9,9 +8,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from frontier.atomic import write_text
+from moalign.bundle import sha256
 
 SEAL = "checkpoint.json"
-_CHUNK = 1 << 20
 
 
 def seal(folder: Path) -> None:
@@ -27,7 +26,8 @@ def seal(folder: Path) -> None:
         reason = _unreadable(path)
         if reason is not None:
             raise OSError(None, reason, str(path))
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path, sync=True)}
+        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": sha256(path)}
+        sync(path)
     write_text(folder / SEAL, json.dumps({"files": files}, indent=2) + "\n")
     sync(folder / SEAL)
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
@@ -53,7 +53,7 @@ def broken(folder: Path) -> str | None:
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, {size} were written"
         try:
-            found = _sha256(path)
+            found = sha256(path)
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
         if found != checksum:
@@ -68,16 +68,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sha256(path: Path, sync: bool = False) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-        if sync:
-            os.fsync(file.fileno())
-    return digest.hexdigest()
 
 
 def _is_archive(path: Path) -> bool:

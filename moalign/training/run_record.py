@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from frontier.atomic import write_text
+from moalign.bundle import sha256
 from moalign.training.stopping import RunInterrupted, RunStopped, RunTerminated
 
 if TYPE_CHECKING:
@@ -199,9 +200,9 @@ def file_fingerprint(path: str | os.PathLike[str]) -> str | None:
 
 def _file_sum(file: Path) -> str:
     size = file.stat().st_size
+    if size <= _WHOLE:
+        return sha256(file)
     with file.open("rb") as opened:
-        if size <= _WHOLE:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
         digest = hashlib.sha256(str(size).encode())
         digest.update(opened.read(_END))
         opened.seek(-_END, os.SEEK_END)
