@@ -3,6 +3,10 @@
 import sys
 
 from moalign.cli import main
+from moalign.cli.launch import is_launched, leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if is_launched():
+        leave(code)
+    sys.exit(code)

@@ -335,3 +335,18 @@ def test_a_signal_to_the_launcher_lets_the_processes_save(
     assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
     (run,) = json.loads((out / "run.json").read_text())["runs"]
     assert run["outcome"] == ("terminated" if code == 143 else "interrupted")
+
+
+def test_a_process_leaves_with_its_code_after_trackers_and_output(tmp_path):
+    """What Python does at its end and a run needs: functions registered for it, and the rest of the output."""
+    script = (
+        "import atexit, sys, threading, time\n"
+        "from moalign.cli.launch import leave\n"
+        f"atexit.register(lambda: open({str(tmp_path / 'closed')!r}, 'w').close())\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print('done')\n"
+        "leave(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stdout) == (7, "done\n"), done.stderr
+    assert (tmp_path / "closed").exists()

@@ -271,6 +271,7 @@ def saved(base, folder, processes):
 
 def main(base, folder, *jobs):
     """Run jobs in this process and write what came out, by the process's number. `JOB:fsdp2` and all after it shard the weights."""
+    from moalign.cli.launch import leave
     from moalign.training.sharded import is_sharded
 
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -285,6 +286,7 @@ def main(base, folder, *jobs):
         assert facts["sharded"] == (how == "fsdp2")
         save_file({name: tensor.contiguous() for name, tensor in adapters.items()}, own / f"process-{rank}.safetensors")
         (own / f"process-{rank}.json").write_text(json.dumps(facts))
+    leave(0)
 
 
 if __name__ == "__main__":

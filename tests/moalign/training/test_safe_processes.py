@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from safe_runs import direct
 from transformers import TrainerCallback
+from moalign.cli.launch import leave
 from moalign.training.stopping import RunStopped, RunTerminated
 
 base, folder, rank = sys.argv[1], Path(sys.argv[2]), int(os.environ["RANK"])
@@ -58,6 +59,7 @@ try:
 except RunStopped as error:
     found["full"] = [error.step, str(error)]
 (folder / f"found-{rank}.json").write_text(json.dumps(found))
+leave(0)
 """
 
 
