@@ -111,7 +111,7 @@ def main(
     rows = run(args)
     print_table(rows)
     if args.json:
-        from moalign.training.run_folder import finite
+        from moalign.training.runs.folder import finite
 
         versions = {package: importlib.metadata.version(package) for package in PACKAGES}
         report = {

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from moalign.training.run_folder import CONFIG, write_config
-from moalign.training.run_record import RECORD, amend, file_fingerprint
+from moalign.training.runs.folder import CONFIG, write_config
+from moalign.training.runs.record import RECORD, amend, file_fingerprint
 
 
 class RecordSources(TrainerCallback):

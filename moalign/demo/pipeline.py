@@ -21,7 +21,7 @@ from moalign.demo.true_reward import TrueReward
 from moalign.methods.clp import CLPConfig
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
-from moalign.training.run_folder import watch, write_config
+from moalign.training.runs.folder import watch, write_config
 from reward_heads import RewardHeadsConfig, RewardHeadsTrainer, TransformerReward
 
 MAX_NEW_TOKENS = 40

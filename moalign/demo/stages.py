@@ -22,7 +22,7 @@ from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_sampling import lattice
-from moalign.training.run_folder import finite
+from moalign.training.runs.folder import finite
 from reward_heads import NormalizedReward, Normalizer, VectorReward
 
 

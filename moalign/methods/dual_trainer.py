@@ -13,7 +13,7 @@ from torch import Tensor
 from frontier.errors import InputError
 from moalign.evaluation import Samples, sample
 from moalign.training.online import OnlineConfig, OnlineTrainer
-from moalign.training.sharded import is_sharded
+from moalign.training.runs.sharded import is_sharded
 
 
 @dataclass

@@ -17,8 +17,8 @@ from moalign.constraint_report import ConstraintReport
 from moalign.methods.dual_trainer import Answers, DualConfig, DualTrainer
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.lagrangian import DUALS, Constraint, Lagrangian
-from moalign.training.rollout import PreferenceSampler, RolloutRows
-from moalign.training.run_folder import METRICS
+from moalign.training.rollouts.rollout import PreferenceSampler, RolloutRows
+from moalign.training.runs.folder import METRICS
 from reward_heads import Normalizer, VectorReward
 
 PLOT = "constraints.png"

@@ -14,7 +14,7 @@ from moalign.methods.dual_trainer import Answers, DualConfig, DualTrainer
 from moalign.methods.win_rates import mean_and_error, win_rates
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.max_min import MODES, MaxMin
-from moalign.training.run_folder import finite
+from moalign.training.runs.folder import finite
 from reward_heads import VectorReward
 
 GROUPS = "groups.json"

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
-from moalign.training.checkpoints import latest_checkpoint
 from moalign.training.online import OnlineConfig, OnlineTrainer
+from moalign.training.runs.checkpoints import latest_checkpoint
 from reward_heads import Normalizer, VectorReward
 
 

@@ -66,7 +66,7 @@ def _train(folder: JobFolder, method: str) -> int:
 
 
 def _can_resume(bundle: Path) -> bool:
-    from moalign.training.checkpoints import latest_checkpoint
+    from moalign.training.runs.checkpoints import latest_checkpoint
 
     runs = [bundle, *(run for run in (bundle / "runs").glob("*") if run.is_dir())]
     return any(latest_checkpoint(run) is not None for run in runs if run.is_dir())

@@ -1,1 +1,1 @@
-"""The learners, and what every run leaves behind."""
+"""The learners: online (rewards), direct (preference pairs), rejection (best of n)."""

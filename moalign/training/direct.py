@@ -18,15 +18,15 @@ from moalign.scalarize.linear import Linear
 from moalign.training.direct_config import DirectConfig
 from moalign.training.direct_loss import BatchLoss, batch_loss
 from moalign.training.direct_metrics import pair_metrics
+from moalign.training.forward.shared_prompts import shared_log_probs
 from moalign.training.margins import NATS, MarginScale, margins, measure_margin_scale, shares
 from moalign.training.pair_cache import PairCache
 from moalign.training.pairs import PairTable, canonical, collate, labelled_objectives
-from moalign.training.rollout import preference_sampler
-from moalign.training.run_folder import watch, write_config
-from moalign.training.shared_prompts import shared_log_probs
+from moalign.training.rollouts.rollout import preference_sampler
+from moalign.training.runs.folder import watch, write_config
+from moalign.training.runs.step_means import StepMeans, Sums
 from moalign.training.starting_policy import starting_policy
 from moalign.training.steerable_trainer import SteerableTrainer
-from moalign.training.step_means import StepMeans, Sums
 from reward_heads import Normalizer, VectorReward
 
 logger = logging.getLogger(__name__)

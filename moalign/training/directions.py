@@ -9,7 +9,7 @@ from torch import Tensor
 
 from frontier.errors import InputError, unknown_name
 from moalign.preference_sampling import dirichlet_weights
-from moalign.training.rollout import PreferenceSampler, RolloutRows
+from moalign.training.rollouts.rollout import PreferenceSampler, RolloutRows
 
 
 def draw_directions(

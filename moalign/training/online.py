@@ -14,9 +14,9 @@ from moalign.evaluation import measure_normalizer
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
-from moalign.training import output_layer
+from moalign.training.forward import output_layer
 from moalign.training.online_config import OnlineConfig
-from moalign.training.rollout import (
+from moalign.training.rollouts.rollout import (
     PreferenceSampler,
     check_group_size,
     keep_checkpoint_context,
@@ -25,8 +25,8 @@ from moalign.training.rollout import (
     preference_sampler,
     reward_figures,
 )
-from moalign.training.rollout_trainer import RolloutTrainer
-from moalign.training.run_folder import watch, write_config
+from moalign.training.rollouts.trainer import RolloutTrainer
+from moalign.training.runs.folder import watch, write_config
 from moalign.training.starting_policy import starting_policy
 from moalign.training.steerable_trainer import SteerableTrainer
 from reward_heads import Normalizer, VectorReward, as_reward_funcs

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from trl import RLOOConfig
 
 from frontier.errors import InputError, unknown_name
-from moalign.training.rollout import check_save_steps
+from moalign.training.rollouts.rollout import check_save_steps
 from moalign.training.steering_config import SteeringConfig
 
 ROLLOUTS = ("batched", "transformers")

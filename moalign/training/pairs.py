@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 from frontier.errors import InputError
 from moalign.conditioning.base import Text
 from moalign.policy import SteerablePolicy
+from moalign.training.forward.shared_prompts import shared_log_probs
 from moalign.training.pair_cache import PairCache, reference_key, rewards_key
-from moalign.training.shared_prompts import shared_log_probs
 from reward_heads import VectorReward
 from reward_heads.text import as_messages, is_conversational
 

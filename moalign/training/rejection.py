@@ -31,8 +31,8 @@ from moalign.scalarize.linear import Linear
 from moalign.training.directions import DirectionSampler
 from moalign.training.losses import PairScores, Sigmoid
 from moalign.training.rejection_config import RejectionConfig
-from moalign.training.rollout import PreferenceSampler, check_group_size, reward_figures
-from moalign.training.rounds import (
+from moalign.training.rollouts.rollout import PreferenceSampler, check_group_size, reward_figures
+from moalign.training.rollouts.rounds import (
     Draws,
     KeptRow,
     RoundCollator,
@@ -42,7 +42,7 @@ from moalign.training.rounds import (
     keep_best,
     shuffled_passes,
 )
-from moalign.training.run_folder import watch, write_config
+from moalign.training.runs.folder import watch, write_config
 from moalign.training.starting_policy import starting_policy
 from moalign.training.steerable_trainer import SteerableTrainer
 from reward_heads import Normalizer, VectorReward

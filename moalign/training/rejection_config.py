@@ -6,7 +6,7 @@ from transformers import TrainingArguments
 
 from frontier.errors import InputError, unknown_name
 from moalign.training.directions import DirectionSampler
-from moalign.training.rollout import PreferenceSampler, preference_sampler
+from moalign.training.rollouts.rollout import PreferenceSampler, preference_sampler
 from moalign.training.steering_config import SteeringConfig
 
 PREFERENCES = ("weights", "directions")

@@ -14,11 +14,11 @@ from moalign.bundle import write_manifest
 from moalign.model_card import model_card
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.base import Scalarizer, StatefulScalarizer
-from moalign.training.checkpoints import STATE, steering_file
-from moalign.training.output_layer import adapters_saved_alone
-from moalign.training.rollout import PreferenceSampler
-from moalign.training.safe_trainer import SafeTrainer
-from moalign.training.sharded import gathered_adapters, is_sharded, remember_base
+from moalign.training.forward.output_layer import adapters_saved_alone
+from moalign.training.rollouts.rollout import PreferenceSampler
+from moalign.training.runs.checkpoints import STATE, steering_file
+from moalign.training.runs.safe_trainer import SafeTrainer
+from moalign.training.runs.sharded import gathered_adapters, is_sharded, remember_base
 from reward_heads import Normalizer
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from moalign.training.checkpoints import latest_checkpoint, why_not_whole
+from moalign.training.runs.checkpoints import latest_checkpoint, why_not_whole
 
 from .training.safe_runs import direct, online
 

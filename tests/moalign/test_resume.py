@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from frontier.errors import InputError
 from moalign.cli.methods import METHODS, find_method
-from moalign.training.checkpoints import latest_checkpoint
+from moalign.training.runs.checkpoints import latest_checkpoint
 from reward_heads import FunctionReward
 
 STEPS, SAVED, KILLED = 6, 3, 5

@@ -97,7 +97,7 @@ def _train(options: RewardOptions, values: Values) -> None:
     held_out = _rows(options.eval_data, config.objectives, options.skip_bad_rows) if options.eval_data else None
     hide_loading_bars()
     from frontier.atomic import write_text
-    from moalign.training.run_folder import watch
+    from moalign.training.runs.folder import watch
 
     trainer = RewardHeadsTrainer(options.model, config, train, held_out)
     watch(trainer)
@@ -111,7 +111,7 @@ def _train(options: RewardOptions, values: Values) -> None:
         clear_results(options.output_dir)
     resume = options.resume_from_checkpoint
     if resume is True:
-        from moalign.training.checkpoints import latest_checkpoint
+        from moalign.training.runs.checkpoints import latest_checkpoint
 
         resume = str(latest_checkpoint(options.output_dir, required=True, needs=()))
     trainer.train(resume_from_checkpoint=resume or None)

@@ -20,7 +20,7 @@ from moalign.cli.output_folder import (
 )
 from moalign.cli.quiet import hide_loading_bars
 from moalign.cli.sources import REWARD_HELP, load_normalizer, load_reward
-from moalign.training.stopping import RunInterrupted, RunStopped, RunTerminated
+from moalign.training.runs.stopping import RunInterrupted, RunStopped, RunTerminated
 
 if TYPE_CHECKING:
     from moalign.policy import SteerablePolicy
@@ -138,7 +138,7 @@ def _check(options: TrainOptions, one_run: bool) -> None:
         found = ", ".join(p.name for p in sorted(out.glob("checkpoint-*"))) or "none"
         raise InputError(f"resume_from_checkpoint: {resume} is no checkpoint; checkpoints in {out}: {found}")
     if resume is True:
-        from moalign.training.checkpoints import latest_checkpoint
+        from moalign.training.runs.checkpoints import latest_checkpoint
 
         latest_checkpoint(out, required=True)
 
@@ -194,7 +194,7 @@ def _model(name: str, objectives: Sequence[str]) -> tuple[Any, Any]:
 def _save_policy(policy: "SteerablePolicy", out: Path, config: Any, sources: dict[str, Any]) -> None:
     """The bundle of several runs, one config for all, and their metrics one after the other."""
     from frontier.atomic import write_text
-    from moalign.training.run_folder import METRICS, write_config
+    from moalign.training.runs.folder import METRICS, write_config
 
     policy.save_pretrained(out)
     write_config(out, config.to_dict() | sources | {"method": policy.training.get("method"), "output_dir": str(out)})

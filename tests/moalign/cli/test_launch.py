@@ -15,7 +15,7 @@ import moalign.cli.launch as module
 from frontier.errors import InputError
 from moalign.bundle import read_manifest
 from moalign.cli.launch import READY, LaunchOptions, find_config, launch
-from moalign.training.checkpoints import latest_checkpoint
+from moalign.training.runs.checkpoints import latest_checkpoint
 from moalign.training.steering_config import SteeringConfig
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "accelerate_configs"

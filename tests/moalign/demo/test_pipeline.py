@@ -7,7 +7,7 @@ from frontier.errors import InputError
 from frontier.front import ParetoFront
 from moalign.demo.pipeline import DemoConfig, _clear, run_demo
 from moalign.policy import SteerablePolicy
-from moalign.training.run_folder import write_config
+from moalign.training.runs.folder import write_config
 from reward_heads import TransformerReward
 
 # ---- making room

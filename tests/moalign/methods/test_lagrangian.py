@@ -18,7 +18,7 @@ from moalign.methods.lagrangian import (
 from moalign.policy import SteerablePolicy
 from moalign.scalarize.lagrangian import Constraint
 from moalign.training.online import OnlineConfig, OnlineTrainer
-from moalign.training.rollout import PreferenceSampler
+from moalign.training.rollouts.rollout import PreferenceSampler
 from reward_heads import FunctionReward, Normalizer
 
 PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})

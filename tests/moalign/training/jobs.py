@@ -227,7 +227,7 @@ def train(job, base, folder, processes=1, resume=None, **changes):
 
 def outcome(trainer):
     """What is compared: adapters, the log without its clocks, and what the learner remembers (multipliers, group weights, normaliser, generators)."""
-    from moalign.training.sharded import gathered_adapters
+    from moalign.training.runs.sharded import gathered_adapters
 
     clock = ("runtime", "per_second", "time", "flos")
     log = [{k: v for k, v in line.items() if not any(c in k for c in clock)} for line in trainer.state.log_history]
@@ -272,7 +272,7 @@ def saved(base, folder, processes):
 def main(base, folder, *jobs):
     """Run jobs in this process and write what came out, by the process's number. `JOB:fsdp2` and all after it shard the weights."""
     from moalign.cli.launch import leave
-    from moalign.training.sharded import is_sharded
+    from moalign.training.runs.sharded import is_sharded
 
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     for job in jobs:

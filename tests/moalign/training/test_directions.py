@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from frontier.errors import InputError
 from moalign.preference import Preference
 from moalign.training.directions import DirectionSampler, draw_directions
-from moalign.training.rollout import PreferenceSampler
+from moalign.training.rollouts.rollout import PreferenceSampler
 
 NAMES = ("helpful", "brief", "warm")
 

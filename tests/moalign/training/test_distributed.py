@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
-from moalign.training.sharded import remember_base
+from moalign.training.runs.sharded import remember_base
 
 SCRIPT = Path(__file__).with_name("jobs.py")
 SCRIPTED = (
@@ -151,7 +151,7 @@ def test_a_sharded_run_saves_whole_adapters_and_resumes(shards, alone):
 
 def test_processes_with_different_bases_are_refused(tiny_base, plain_adapters, monkeypatch):
     """As after accelerate's way of loading, which leaves all but the first process with empty weights."""
-    import moalign.training.sharded as module
+    import moalign.training.runs.sharded as module
 
     policy = SteerablePolicy.from_pretrained(tiny_base, {"helpful": plain_adapters["helpful"]})
     monkeypatch.setattr(module, "PartialState", lambda: type("State", (), {"num_processes": 2}))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moalign.training.checkpoints import why_not_whole
+from moalign.training.runs.checkpoints import why_not_whole
 
 SCRIPT = """
 import errno, json, os, signal, sys
@@ -18,7 +18,7 @@ sys.path.insert(0, sys.argv[3])
 from safe_runs import direct
 from transformers import TrainerCallback
 from moalign.cli.launch import leave
-from moalign.training.stopping import RunStopped, RunTerminated
+from moalign.training.runs.stopping import RunStopped, RunTerminated
 
 base, folder, rank = sys.argv[1], Path(sys.argv[2]), int(os.environ["RANK"])
 found = {}

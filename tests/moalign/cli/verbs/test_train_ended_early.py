@@ -8,7 +8,7 @@ import pytest
 
 from moalign.bundle import read_manifest
 from moalign.cli.run_record import RecordSources
-from moalign.training.checkpoints import why_not_whole
+from moalign.training.runs.checkpoints import why_not_whole
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Completions drawn during training, for a batch of prompts and preferences."""

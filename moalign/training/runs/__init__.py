@@ -1,0 +1,1 @@
+"""What every run needs and leaves behind: checkpoints, records, signals, several processes."""
