@@ -13,6 +13,8 @@ from benchmarks.training.online_runs import Clock, Setting, ours, quiet, trl
 BAR = 1.2
 # Rounds and steps in each of them.
 PLAN, QUICK = (4, 2), (1, 1)
+# Seconds that a judge takes for one completion, and rounds of one step with it.
+JUDGE, JUDGE_ROUNDS = 0.02, 3
 TINY = Setting(hidden=64, layers=1, vocabulary=256, prompt=(4, 8), mean=6, longest=12, prompts=2, group=4)
 PARTS = ("rollout", "scoring", "backward")
 
@@ -70,7 +72,24 @@ def rows(context: Limits) -> list[Row]:
     ):
         value, spread = ratio(seconds, "plain", name)
         found.append(Row(f"online.alone.{name}", f"steps/s over ours without either; alone: {what}", value, "", spread))
-    return found + _profile(clocks, seconds)
+    found += _profile(clocks, seconds)
+    return [*found, _overlap(base, out, setting, JUDGE_ROUNDS if not context.quick else 1)]
+
+
+def _overlap(base: Path, out: Path, setting: Setting, rounds: int) -> Row:
+    """What it brings to hand completions to a judge as they end."""
+    with quiet():
+        clocks = {
+            name: Clock(ours(base, out / name, setting, wait=JUDGE, overlap_rewards=chunk))
+            for name, chunk in (("after", 0), ("meanwhile", setting.group))
+        }
+    seconds, _ = _measured(clocks, rounds, 1)
+    value, spread = ratio(seconds, "after", "meanwhile")
+    text = (
+        f"steps/s with a judge of {1000 * JUDGE:.0f} ms a completion, asked while others are generated (overlap_rewards {setting.group} of {setting.completions}), "
+        "over asked after the rollout"
+    )
+    return Row("online.overlap", text, value, "", spread)
 
 
 def _measured(clocks: dict[str, Clock], rounds: int, steps: int) -> tuple[dict[str, list[float]], dict[str, float]]:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import torch
@@ -146,9 +146,22 @@ def trl(base: Path, out: Path, setting: Setting) -> GRPOTrainer:
     )
 
 
-def ours(base: Path, out: Path, setting: Setting, objectives: int = 1, **changes: Any) -> OnlineTrainer:
-    """RLOO by our trainer: one LoRA for one objective, or one for each of several, mixed by a preference per prompt."""
-    reward = FunctionReward({name: lambda prompt, completion: score(completion) for name in NAMES[:objectives]})
+def judged(seconds: float) -> Callable[[str, str], float]:
+    """The same reward from someone who takes `seconds` a completion, and none of this machine's cores."""
+
+    def judge(prompt: str, completion: str) -> float:
+        if seconds:
+            sleep(seconds)
+        return score(completion)
+
+    return judge
+
+
+def ours(
+    base: Path, out: Path, setting: Setting, objectives: int = 1, wait: float = 0.0, **changes: Any
+) -> OnlineTrainer:
+    """RLOO by our trainer: one LoRA for one objective, or one for each of several, mixed by a preference per prompt; `wait` seconds for each reward."""
+    reward = FunctionReward(dict.fromkeys(NAMES[:objectives], judged(wait)))
     conditioning = "none" if objectives == 1 else "adapter_mixture"
     own = {"lora_r": 16, "lora_alpha": 32, "normalize_rewards": False, "conditioning": conditioning}
     return OnlineTrainer(

@@ -16,6 +16,7 @@ from moalign.scalarize.base import Scalarizer, StatefulScalarizer
 from moalign.scalarize.linear import Linear
 from moalign.training.forward import output_layer
 from moalign.training.online_config import OnlineConfig
+from moalign.training.rollouts.overlap import OverlappedReward
 from moalign.training.rollouts.rollout import (
     PreferenceSampler,
     check_group_size,
@@ -81,6 +82,7 @@ class OnlineTrainer(SteerableTrainer, RolloutTrainer):
             raise InputError(f"train_dataset needs a column 'prompt', found {', '.join(train_dataset.column_names)}")
         self.policy = starting_policy(model, reward.objectives, args, args.seed, processing_class)
         self.reward = reward
+        self.overlap = OverlappedReward(reward, args.overlap_rewards) if args.overlap_rewards else None
         self.scalarizer = scalarizer or Linear()
         self.normalizer = normalizer.select(reward.objectives) if normalizer is not None else None
         self.trained_adapters = adapters
@@ -99,7 +101,10 @@ class OnlineTrainer(SteerableTrainer, RolloutTrainer):
         with output_layer.hidden_adapter_on_output_layer(self.policy):
             super().__init__(
                 model=peft_model,
-                reward_funcs=[*as_reward_funcs(reward), cast("Callable[..., list[float | None]]", _scalarized)],
+                reward_funcs=[
+                    *as_reward_funcs(self.overlap or reward),
+                    cast("Callable[..., list[float | None]]", _scalarized),
+                ],
                 args=args,
                 train_dataset=train_dataset,
                 eval_dataset=eval_dataset,
@@ -143,9 +148,13 @@ class OnlineTrainer(SteerableTrainer, RolloutTrainer):
         self._rollout = rows = everyone.rows(first, first + len(inputs))
         rows.prompts = [row["prompt"] for row in inputs]
         told = self.policy.conditioning.prompts(rows.prompts, rows.weights)
-        output = super()._generate_and_score_completions(
-            [{**row, "prompt": prompt} for row, prompt in zip(inputs, told, strict=True)]
-        )
+        try:
+            output = super()._generate_and_score_completions(
+                [{**row, "prompt": prompt} for row, prompt in zip(inputs, told, strict=True)]
+            )
+        finally:
+            if self.overlap is not None:
+                self.overlap.close()
         if self.sampler.alpha_range is not None:
             self._log_kl(output["completion_mask"])
         self._kept.label(output)

@@ -54,12 +54,23 @@ class OnlineConfig(SteeringConfig, RLOOConfig):  # type: ignore[misc]
         },
     )
 
+    overlap_rewards: int = field(
+        default=0,
+        metadata={
+            "help": "Completions that are scored together while others are still generated; 0: all at the end. For rewards that wait (HTTP, judges) and machines with cores to "
+            "spare. The reward is called in a second thread, never twice at once; it must neither read the policy that is trained nor draw from torch's global generator. "
+            "Goes with rollout batched."
+        },
+    )
+
     def __post_init__(self) -> None:
         for name, why in _REFUSED.items():
             if getattr(self, name):
                 raise InputError(f"{name} cannot be used: {why}")
         if self.rollout not in ROLLOUTS:
             raise unknown_name("rollout", self.rollout, ROLLOUTS)
+        if self.overlap_rewards < 0:
+            raise InputError(f"overlap_rewards is a number of completions, or 0 for none, found {self.overlap_rewards}")
         self.settle()
         super().__post_init__()
         check_save_steps(self)

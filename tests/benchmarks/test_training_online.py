@@ -39,6 +39,7 @@ def test_a_quick_run_fills_every_row(tmp_path):
     for name in ("online.over_trl", "online.steerable.over_trl"):
         assert found[name].bar == ">= 1.2"
         assert found[name].value > 0
+    assert found["online.overlap"].value > 0
     parts = [found[f"online.{part}.share"] for part in ("rollout", "scoring", "backward", "rest")]
     assert sum(row.value for row in parts) == pytest.approx(1)
     assert all(0 <= row.value <= 1 and 0 <= row.peer_value <= 1 for row in parts)

@@ -1,6 +1,6 @@
 """Generate a rollout by the server's batching code: a group's prompt is computed once, and rows that have ended cost nothing more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from moalign.training.rollouts.sampling import RolloutSampling
 PREFILL_TOKENS = 8192
 # Ended rows are taken out together, once they are this share of the batch: each time what depends on the rows is built anew.
 ENDED_SHARE = 1 / 8
+# Called with a row's position and its tokens.
+Ended = Callable[[int, list[int]], None]
 
 
 def check_rollout_model(policy: SteerablePolicy) -> None:
@@ -32,7 +34,11 @@ def check_rollout_model(policy: SteerablePolicy) -> None:
 
 @torch.no_grad()
 def generate_rollout(
-    policy: SteerablePolicy, prompt_ids: Sequence[Sequence[int]], weights: Tensor, sampling: RolloutSampling
+    policy: SteerablePolicy,
+    prompt_ids: Sequence[Sequence[int]],
+    weights: Tensor,
+    sampling: RolloutSampling,
+    ended: Ended | None = None,
 ) -> list[list[int]]:
     """Completions as token ids, the ending token included, one for each prompt; equal prompts with equal weights are computed once.
 
@@ -43,6 +49,7 @@ def generate_rollout(
         prompt_ids (`Sequence[Sequence[int]]`): B prompts of at least one token.
         weights (`Tensor`): `[B, K]`.
         sampling (`RolloutSampling`): how.
+        ended (`Callable`, *optional*): told the position and the tokens of each completion as soon as it is over; what it raises ends the rollout.
 
     Raises:
         InputError: a model that cannot be batched exactly; see `RunningBatch`.
@@ -50,26 +57,27 @@ def generate_rollout(
     """
     groups: dict[tuple[Any, ...], GenerationRequest] = {}
     rows = []
-    for ids, own in zip(prompt_ids, weights.cpu(), strict=True):
+    for place, (ids, own) in enumerate(zip(prompt_ids, weights.cpu(), strict=True)):
         key = (tuple(ids), tuple(own.tolist()))
         if key not in groups:
             groups[key] = GenerationRequest(key[0], own, sampling.max_tokens, seed=0)
-        rows.append(RolloutRow(groups[key], policy))
+        rows.append(RolloutRow(groups[key], policy, place))
     was_training = policy.model.training
     try:
         # The experts are stacked once for all steps, whichever rows are left.
         with policy.mixture.frozen():
-            _RolloutBatch(policy, rows, sampling).run()
+            _RolloutBatch(policy, rows, sampling, ended).run()
     finally:
         policy.model.train(was_training)
     return [row.tokens for row in rows]
 
 
 class RolloutRow(Row):
-    """One completion in the making, without the text that a client would be shown."""
+    """One completion in the making, without the text that a client would be shown; `place` is its prompt's."""
 
-    def __init__(self, request: GenerationRequest, policy: SteerablePolicy) -> None:
+    def __init__(self, request: GenerationRequest, policy: SteerablePolicy, place: int) -> None:
         super().__init__(request, _NOBODY, policy.tokenizer, ())
+        self.place = place
         self.tokens: list[int] = []
 
     def accept(self, token: int, logprobs: TokenLogprobs | None = None) -> None:
@@ -82,10 +90,13 @@ class RolloutRow(Row):
 class _RolloutBatch(RunningBatch):
     """All rows of a rollout at once: their prompts first, then a token each until the last one has ended."""
 
-    def __init__(self, policy: SteerablePolicy, rows: Sequence[RolloutRow], sampling: RolloutSampling) -> None:
+    def __init__(
+        self, policy: SteerablePolicy, rows: Sequence[RolloutRow], sampling: RolloutSampling, ended: Ended | None
+    ) -> None:
         longest = max(row.request.max_length for row in rows)
         super().__init__(policy, max_rows=len(rows), max_cells=len(rows) * longest, max_prefill_tokens=PREFILL_TOKENS)
         self.sampling = sampling
+        self.ended = ended
         self.join(rows)
 
     def run(self) -> None:
@@ -114,6 +125,8 @@ class _RolloutBatch(RunningBatch):
                 continue
             row.accept(token)
             row.finished = self.sampling.ended(row.tokens)
+            if row.finished and self.ended is not None:
+                self.ended(row.place, row.tokens)
 
 
 _NOBODY = Ticket(lambda event: None, 1)

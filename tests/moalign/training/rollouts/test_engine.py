@@ -81,6 +81,19 @@ def test_rows_end_at_their_ending_token_or_at_the_limit(policy):
     assert min(map(len, found)) < 12
 
 
+def test_it_tells_of_each_completion_once_as_soon_as_it_is_over(policy):
+    ids, weights = groups(policy, 8)
+    told = []
+    torch.manual_seed(1)
+    asked = sampling(policy, eos_token_id=[5, 7, 9, 11])
+    found = generate_rollout(policy, ids, weights, asked, lambda place, tokens: told.append((place, list(tokens))))
+    assert sorted(told) == list(enumerate(found))
+    lengths = [len(tokens) for _, tokens in told]
+    # A token for each row in every step, but prompts that are computed in one chunk begin together: the short ones are over first.
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+
+
 def test_the_limit_may_be_the_models_last_position(quick, tiny_base):
     """Ended rows that stay in the batch for a while must not run on: GPT-2 knows 32 positions."""
     policy = gpt2(tiny_base)

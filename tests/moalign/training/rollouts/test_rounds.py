@@ -151,6 +151,20 @@ def test_draws_repeat_with_their_seed_and_leave_the_random_state(quick, tiny_bas
     assert not seeded  # nothing is drawn on GPUs, whose state nobody would bring back
 
 
+def test_the_base_has_no_say_in_how_completions_are_drawn(quick, tiny_base):
+    policy = quick.policy(tiny_base)
+    prompts, weights = ["a b"] * 6, torch.full((6, 2), 0.5)
+    before = draw_completions(policy, prompts, weights, seed=1)
+    policy.base.generation_config.update(top_k=1, repetition_penalty=2.0, suppress_tokens=[5, 6])
+    assert draw_completions(policy, prompts, weights, seed=1) == before
+
+
+@pytest.mark.parametrize(("prompts", "message"), [([], "no prompts"), (["a"], "2 rows of weights for 1 prompts")])
+def test_refuses_other_weights_than_one_row_per_prompt(quick, tiny_base, prompts, message):
+    with pytest.raises(InputError, match=message):
+        draw_completions(quick.policy(tiny_base), prompts, torch.ones(2, 2))
+
+
 def test_what_cannot_be_batched_is_drawn_by_transformers_with_a_warning(quick, tiny_base, monkeypatch, caplog):
     policy = quick.policy(tiny_base)
     monkeypatch.setattr(policy.base.config, "_attn_implementation", "flash_attention_2")
