@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from frontier.errors import InputError, unknown_name
-from moalign.scalarize.gram_solvers import cagrad_weights, project_on_dual_cone
+from moalign.scalarize.gram_solvers import cagrad_weights, config_weights, project_on_dual_cone
+from moalign.scalarize.gramian import gramian_of, known_losses, not_finite, streamed_gramian
 
 # Those of torchjd that keep no state of their own: a run that is resumed ends bit-equal only if the checkpoint knows all state.
 AGGREGATORS = (
@@ -20,6 +21,10 @@ AGGREGATORS = (
 )
 STATEFUL = ("NashMTL", "GradVac", "ExcessMTL", "PCD")
 TAKE_PREFERENCE = ("UPGrad", "DualProj", "ConFIG", "AlignedMTL")
+# Its step is no weighted sum of the gradients: it keeps or drops each number by the signs of all K.
+NEED_ROWS = ("GradDrop",)
+# Solved here, not by torchjd.
+_OWN = ("UPGrad", "DualProj", "CAGrad", "ConFIG")
 _DEFAULTS: dict[str, dict[str, Any]] = {"CAGrad": {"c": 0.5}, "FairGrad": {"alpha": 1.0}}
 # A cosine this small is a right angle up to float32 rounding: the projections of UPGrad end there on purpose.
 _RIGHT_ANGLE = 1e-4
@@ -48,16 +53,20 @@ class Conflict:
 
 
 class GradientAggregation:
-    """Aggregate per-objective gradients with one of torchjd's aggregators ([Quinton & Rey, 2024](https://arxiv.org/abs/2406.16232)).
+    r"""Aggregate per-objective gradients with one of torchjd's aggregators ([Quinton & Rey, 2024](https://arxiv.org/abs/2406.16232)).
 
-    Only the given parameters' gradients are held: a matrix of K rows with one column per parameter, which is small where these are adapters.
+    The combined gradient is $d = \sum_k \lambda_k g_k$, and for most aggregators the weights $\lambda$ follow from the inner products of the gradients alone, $G = J J^\top$ `[K, K]`.
+    Then G is summed up block by block ([`streamed_gramian`]: K backward passes that hold K gradients of a few layers at a time), and one more backward pass of $\sum_k \lambda_k L_k$ gives d:
+    the matrix J `[K, P]` is never stored. GradDrop alone needs its rows: it makes K backward passes and holds K gradients of every parameter.
+
+    Only the given parameters get a gradient. Each process aggregates the gradients of its own rows of the batch; what data-parallel processes then average are their combined gradients.
 
         aggregation = GradientAggregation("UPGrad")
         conflict = aggregation.backward(losses, adapter_parameters)  # in place of loss.backward()
         optimizer.step()
 
     Rows are gradients of *losses*, to be minimised. Aggregators that keep state between steps (NashMTL, GradVac, ExcessMTL, PCD) are refused, since a resumed run could not be
-    bit-equal; PCGrad and GradDrop draw from torch's global generator. UPGrad, DualProj and CAGrad need optional solvers in torchjd; here scipy solves the same problems.
+    bit-equal; PCGrad and GradDrop draw from torch's global generator. UPGrad, DualProj and CAGrad need optional solvers in torchjd; here scipy solves the same problems. ConFIG's pseudoinverse is that of the inner products.
 
     Args:
         aggregator (`str`, *optional*, defaults to `"UPGrad"`): UPGrad, DualProj, MGDA, CAGrad, PCGrad, ConFIG, AlignedMTL, IMTLG, FairGrad, GradDrop, Mean or Sum; case does not matter.
@@ -99,24 +108,48 @@ class GradientAggregation:
             InputError: no matrix, or a row that is infinite or only partly known.
         """
         present = self._present(jacobian)
-        if not present.any():
-            return torch.zeros_like(jacobian[0])
         rows = _at_least_float32(jacobian[present])
-        if not rows.any():  # nothing to combine, and several aggregators would divide by 0
+        if self.name not in NEED_ROWS:
+            weights = self.combine(_inner_products(rows, present))[present]
+            return (weights.to(rows) @ rows).to(jacobian.dtype)
+        if not rows.any():
             return torch.zeros_like(jacobian[0])
-        weights = None
-        if self.weights is not None:
-            weights = [w for w, there in zip(self.weights, present.tolist(), strict=True) if there]
-            if sum(weights) <= 0:
-                return torch.zeros_like(jacobian[0])
-            # The shares of missing objectives go to the present ones.
-            weights = [weight * sum(self.weights) / sum(weights) for weight in weights]
-        combined: Tensor = self._make(weights, rows.dtype, rows.device)(rows)
+        combined: Tensor = self._make(None)(rows)
         if not combined.isfinite().all():
             raise InputError(
                 f"{self.name} returned a gradient that is not finite for gradients of norms {rows.norm(dim=1).tolist()}"
             )
         return combined.to(jacobian.dtype)
+
+    def combine(self, gramian: Tensor) -> Tensor:
+        r"""The weights $\lambda$ `[K]` (float64, on the CPU) of the gradients in the step, from their inner products `[K, K]`. NaN on the diagonal marks a missing objective, whose weight is 0.
+
+        Raises:
+            InputError: an aggregator that needs the gradients themselves, or no matrix for as many objectives as there are weights.
+        """
+        if self.name in NEED_ROWS:
+            raise InputError(
+                f"{self.name} needs the gradients themselves, not only their inner products: call it with the [K, P] matrix"
+            )
+        count = len(gramian) if self.weights is None else len(self.weights)
+        if gramian.shape != (count, count):
+            raise InputError(f"the inner products must be [K, K] with K = {count}, found shape {list(gramian.shape)}")
+        gramian = gramian.detach().cpu().double()
+        present = ~gramian.diagonal().isnan()
+        found = torch.zeros(count, dtype=torch.float64)
+        known = gramian[present][:, present]
+        preference = self._preference(present)
+        # Nothing to combine, where several aggregators would divide by 0.
+        if not known.diagonal().any() or (preference is not None and sum(preference) <= 0):
+            return found
+        # To the pseudoinverses of torchjd what is rounding in the dtype of the gradients must not look like a rank.
+        weights: Tensor = self._make(preference)(known if self.name in _OWN else known.float())
+        if not weights.isfinite().all():
+            raise InputError(
+                f"{self.name} gave weights that are not finite for gradients of norms {known.diagonal().sqrt().tolist()}"
+            )
+        found[present] = weights.double()
+        return found
 
     def backward(self, losses: Sequence[Tensor | None] | Tensor, parameters: Iterable[Tensor]) -> Conflict:
         """Add the combined gradient to `.grad` of the parameters, as `loss.backward()` would, and measure the conflict.
@@ -144,22 +177,28 @@ class GradientAggregation:
         if not targets:
             raise InputError("no parameter requires a gradient: give the adapters' parameters")
         every = list(losses)
-        jacobian, used = _jacobian(every, targets)
-        combined = self(jacobian)
-        known = [loss.detach() for loss in every if loss is not None and not loss.isnan()]
-        total = torch.stack(known).sum() if known else torch.zeros((), device=targets[0].device)
-        if known:
-            parts = combined.split([p.numel() for p in targets])
-            # Linear in the parameters, with the combined gradient as its slope.
-            slope = torch.stack(
-                [
-                    (part.view_as(p).to(p.dtype) * p).sum()
-                    for p, part, has in zip(targets, parts, used, strict=True)
-                    if has
-                ]
-            ).sum()
-            total = total + slope - slope.detach()
-        return total, measure_conflict(jacobian, combined)
+        known = known_losses(every)
+        if self.name in NEED_ROWS:
+            jacobian, used = _jacobian(every, targets)
+            step = self(jacobian)
+            conflict = measure_conflict(jacobian, step)
+            parts: Sequence[Tensor | None] = [
+                part.view_as(p) if has else None
+                for part, p, has in zip(step.split([p.numel() for p in targets]), targets, used, strict=True)
+            ]
+        else:
+            gramian = streamed_gramian(every, targets)
+            weights = self.combine(gramian)
+            conflict = conflict_of_gramian(gramian, weights)
+            parts = _gradient(every, weights.tolist(), targets)
+        values = [loss.detach() for loss in every if loss is not None and not loss.isnan()]
+        total = torch.stack(values).sum() if known else torch.zeros((), device=targets[0].device)
+        # Linear in the parameters, with the combined gradient as its slope.
+        slopes = [(part.to(p.dtype) * p).sum() for p, part in zip(targets, parts, strict=True) if part is not None]
+        if slopes:
+            slope = torch.stack([slope.to(total.device) for slope in slopes]).sum()
+            total = total + (slope - slope.detach())
+        return total, conflict
 
     def _present(self, jacobian: Tensor) -> Tensor:
         if jacobian.ndim != 2 or (self.weights is not None and len(jacobian) != len(self.weights)):
@@ -173,13 +212,15 @@ class GradientAggregation:
             raise InputError(f"the gradient of objective {int(bad.nonzero()[0])} is not finite")
         return ~missing
 
-    def _make(
-        self,
-        weights: Sequence[float] | None,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> Any:
-        """The aggregator of torchjd for these weights, with scipy in place of its optional solvers."""
+    def _preference(self, present: Tensor) -> list[float] | None:
+        """The preference over the objectives that are present: the shares of the missing ones go to them. All 0 if it asks for none of them."""
+        if self.weights is None:
+            return None
+        left = [w for w, there in zip(self.weights, present.tolist(), strict=True) if there]
+        return [w * sum(self.weights) / sum(left) for w in left] if sum(left) > 0 else left
+
+    def _make(self, weights: Sequence[float] | None) -> Any:
+        """What gives torchjd's weights for inner products, or the step for gradients of those that need them; with scipy in place of its optional solvers."""
         try:
             import torchjd.aggregation as aggregation
             from torchjd.linalg import DualConeProjector
@@ -193,24 +234,30 @@ class GradientAggregation:
             if unknown:
                 raise unknown_name("option of CAGrad", unknown[0], ["c"])
             cagrad_weights(np.eye(1), options["c"])
-            return partial(_through_gramian, solve=partial(cagrad_weights, c=options["c"]))
+            return lambda gramian: torch.from_numpy(cagrad_weights(gramian.numpy(), options["c"]))
         if weights is not None:
-            options["pref_vector"] = torch.tensor(weights, dtype=dtype, device=device)
+            options["pref_vector"] = torch.tensor(weights, dtype=torch.float64 if self.name in _OWN else torch.float32)
         if self.name in ("UPGrad", "DualProj"):
 
             class Projector(DualConeProjector):
                 """torchjd's projection, solved by `project_on_dual_cone` (scipy) instead of a solver that is not installed."""
 
                 def __call__(self, U: Tensor, G: Tensor) -> Tensor:
-                    gramian = G.detach().cpu().double().numpy()
-                    rows = np.apply_along_axis(partial(project_on_dual_cone, gramian), -1, U.cpu().double().numpy())
-                    return torch.from_numpy(rows).to(G)
+                    return torch.from_numpy(
+                        np.apply_along_axis(partial(project_on_dual_cone, G.numpy()), -1, U.numpy())
+                    )
 
             options.setdefault("projector", Projector())
         try:
-            return getattr(aggregation, self.name)(**options)
+            made = getattr(aggregation, self.name)(**options)
         except (TypeError, ValueError, ImportError) as error:
             raise InputError(f"{self.name}: {error}") from error
+        if self.name == "ConFIG":
+            return lambda gramian: torch.from_numpy(
+                config_weights(gramian.numpy(), np.ones(len(gramian)) if weights is None else np.array(weights))
+            )
+        # Mean and Sum look at no inner products, only at how many rows there are.
+        return made if self.name in NEED_ROWS else getattr(made, "gramian_weighting", None) or made.weighting
 
 
 def _jacobian(losses: Sequence[Tensor | None], targets: Sequence[Tensor]) -> tuple[Tensor, list[bool]]:
@@ -229,9 +276,21 @@ def _jacobian(losses: Sequence[Tensor | None], targets: Sequence[Tensor]) -> tup
             [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(targets, grads, strict=True)]
         )
         if not row.isfinite().all():
-            raise InputError(f"the gradient of objective {k} is not finite (its loss is {loss.item():.4g})")
+            raise not_finite(k, loss)
         rows.append(row)
     return torch.stack(rows).detach(), used
+
+
+def _gradient(
+    losses: Sequence[Tensor | None], weights: Sequence[float], targets: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    """The gradient of the weighted sum of the losses, which frees their graph; `None` for targets that no loss depends on."""
+    parts = [
+        weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None and not loss.isnan()
+    ]
+    if not parts:
+        return [None] * len(targets)
+    return torch.autograd.grad(torch.stack(parts).sum(), targets, allow_unused=True)
 
 
 def measure_conflict(jacobian: Tensor, combined: Tensor) -> Conflict:
@@ -242,31 +301,55 @@ def measure_conflict(jacobian: Tensor, combined: Tensor) -> Conflict:
         combined (`Tensor`): `[P]`; the step goes along its negative.
     """
     rows = _at_least_float32(jacobian)
-    norms = rows.norm(dim=1)
+    present = ~rows.isnan().any(1)
+    step = combined.to(rows)
+    return _conflict(_inner_products(rows[present], present), rows[present] @ step, float(step.norm()))
+
+
+def conflict_of_gramian(gramian: Tensor, weights: Tensor) -> Conflict:
+    r"""The same from inner products alone: along the step $-\sum_k \lambda_k g_k$ the losses change by $-G \lambda$, and its length is $\sqrt{\lambda^\top G \lambda}$.
+
+    Args:
+        gramian (`Tensor`): `[K, K]`, $G = J J^\top$, NaN in the rows and columns of missing objectives.
+        weights (`Tensor`): `[K]`, $\lambda$.
+    """
+    known = ~gramian.diagonal().isnan()
+    inner, chosen = gramian[known][:, known].double(), weights[known].to(gramian.device, torch.float64)
+    slopes = inner @ chosen
+    return _conflict(gramian, slopes, float((chosen @ slopes).clamp(min=0).sqrt()))
+
+
+def _conflict(gramian: Tensor, slopes: Tensor, length: float) -> Conflict:
+    """From inner products `[K, K]`, NaN where missing, the slopes of the known objectives along the combined gradient and its length."""
+    norms = gramian.diagonal().double().sqrt()
     known = ~norms.isnan()
-    rows, lengths = rows[known], norms[known]
+    inner, lengths = gramian[known][:, known].double(), norms[known]
     moving = lengths > 0
-    gramian = (rows @ rows.T).double()
-    cosines = gramian[moving][:, moving] / (lengths[moving].unsqueeze(1) * lengths[moving])
+    cosines = inner[moving][:, moving] / (lengths[moving].unsqueeze(1) * lengths[moving])
     pairs = cosines[torch.triu(torch.ones_like(cosines, dtype=torch.bool), diagonal=1)]
 
-    def rising(step: Tensor) -> float:
-        slope = rows @ step  # the loss changes by minus this
-        return int((slope < -_RIGHT_ANGLE * lengths * step.norm()).sum()) / len(rows) if len(rows) else float("nan")
+    def rising(along: Tensor, length: float) -> float:
+        # A loss changes by minus its slope.
+        return int((along < -_RIGHT_ANGLE * lengths * length).sum()) / len(along) if len(along) else float("nan")
 
     return Conflict(
         min_cosine=float(pairs.min().clamp(-1, 1)) if len(pairs) else float("nan"),
-        rising=rising(combined.to(rows)),
-        rising_under_mean=rising(rows.mean(0)),
+        rising=rising(slopes.double(), length),
+        rising_under_mean=rising(inner.mean(1), float(inner.mean().clamp(min=0).sqrt()))
+        if len(inner)
+        else float("nan"),
         norms=tuple(norms.tolist()),
     )
+
+
+def _inner_products(rows: Tensor, present: Tensor) -> Tensor:
+    """`[K, K]` in float64, of the rows of the objectives that are present; NaN for the others."""
+    gramian = torch.full((len(present),) * 2, torch.nan, dtype=torch.float64)
+    places = present.cpu().nonzero()
+    gramian[places, places.T] = gramian_of(rows)
+    return gramian
 
 
 def _at_least_float32(rows: Tensor) -> Tensor:
     """Half precision is too coarse for angles, and the solvers do not know it."""
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-
-
-def _through_gramian(rows: Tensor, solve: Any) -> Tensor:
-    weights = torch.from_numpy(solve((rows @ rows.T).double().cpu().numpy()))
-    return weights.to(rows) @ rows

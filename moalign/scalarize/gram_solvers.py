@@ -1,4 +1,4 @@
-"""The two small convex problems behind UPGrad, DualProj and CAGrad, solved with scipy so that no extra solver has to be installed."""
+"""What turns inner products into weights: the two small convex problems behind UPGrad, DualProj and CAGrad, solved with scipy so that no extra solver has to be installed, and ConFIG."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,30 @@ def cagrad_weights(gramian: Array, c: float) -> Array:
     w /= w.sum()
     norm = float(np.linalg.norm(root @ w))
     return mean + radius / norm * w if norm > 1e-6 else np.zeros(k)
+
+
+def config_weights(gramian: Array, weights: Array) -> Array:
+    r"""The weights of ConFIG's direction ([Liu et al., 2024](https://arxiv.org/abs/2408.11104)): all gradients have the same cosine with it, or cosines in the ratio of a preference.
+
+    With unit gradients $U = D^{-1} J$, $D = \mathrm{diag}(\|g_k\|)$, the direction is $u = U^+ w / \|U^+ w\|$ and the step $d = (\sum_k g_k^\top u) \, u$. As
+    $U^+ = U^\top (U U^\top)^+$ the inner products are enough, and no pseudoinverse of a `[K, P]` matrix is taken, whose usual cutoff grows with P.
+
+    Args:
+        gramian (`Array`): `[K, K]`.
+        weights (`Array`): `[K]`, w.
+
+    Returns:
+        `Array` `[K]`: the weights of the gradients in d; 0 where they cancel.
+    """
+    norms = np.sqrt(np.diag(gramian))
+    inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    units = gramian * inverse * inverse[:, None]
+    mixed = np.linalg.pinv(units, rcond=1e-12, hermitian=True) @ weights
+    squared = float(mixed @ units @ mixed)
+    if squared <= 0:
+        return np.zeros_like(mixed)
+    result: Array = float(norms @ units @ mixed) / squared * mixed * inverse
+    return result
 
 
 def _root(gramian: Array) -> Array:

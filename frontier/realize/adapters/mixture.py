@@ -26,6 +26,22 @@ _MIXTURES = itertools.count(1)
 _STACKING = threading.Lock()
 
 
+class _Steered(AbstractContextManager[None]):
+    """A mixture under these weights, as often as it is entered."""
+
+    def __init__(self, mixture: "AdapterMixture", weights: Tensor) -> None:
+        self._mixture = mixture
+        self._weights = weights
+        self._open: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        self._open.append(self._mixture.steer(self._weights))
+        self._open[-1].__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.pop().__exit__(*error)
+
+
 class AdapterMixture:
     r"""K LoRA adapters of one `PeftModel`, mixed exactly and per row.
 
@@ -160,9 +176,12 @@ class AdapterMixture:
                 layer.frozen = None
 
     def checkpoint_context(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """`context_fn` for non-reentrant gradient checkpointing: the recomputation, which may run in another thread, sees the forward's weights."""
+        """`context_fn` for non-reentrant gradient checkpointing: the recomputation, which may run in another thread, sees the forward's weights.
+
+        Every backward pass through the same forward recomputes it: several losses may share one.
+        """
         active = open_row_weights(self.id)
-        return nullcontext(), nullcontext() if active is None else self.steer(active.weights)
+        return nullcontext(), nullcontext() if active is None else _Steered(self, active.weights)
 
     # ---- exact changes
 

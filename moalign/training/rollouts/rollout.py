@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from frontier.errors import InputError
-from frontier.realize.adapters.rows import open_row_weights
 from moalign.policy import SteerablePolicy
 from moalign.preference import Preference
 from moalign.preference_sampling import dirichlet_weights
@@ -205,22 +203,6 @@ def reward_figures(objectives: Sequence[str], weights: Tensor, rewards: Tensor, 
     return figures
 
 
-class _Steered(AbstractContextManager[None]):
-    """The policy under these weights, as often as it is entered: every objective's gradient recomputes the forward that they share."""
-
-    def __init__(self, policy: SteerablePolicy, mixing: Tensor) -> None:
-        self._policy = policy
-        self._mixing = mixing
-        self._open: list[AbstractContextManager[None]] = []
-
-    def __enter__(self) -> None:
-        self._open.append(self._policy.mixture.steer(self._mixing))
-        self._open[-1].__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._open.pop().__exit__(*error)
-
-
 def keep_checkpoint_context(policy: SteerablePolicy) -> None:
     """Make gradient checkpointing recompute a forward under its own weights, however it is turned on.
 
@@ -231,12 +213,7 @@ def keep_checkpoint_context(policy: SteerablePolicy) -> None:
     """
     model: Any = policy.model
     enable = model.gradient_checkpointing_enable
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        active = open_row_weights(policy.mixture.id)
-        return nullcontext(), nullcontext() if active is None else _Steered(policy, active.weights)
-
-    options = {"use_reentrant": False, "context_fn": contexts}
+    options = {"use_reentrant": False, "context_fn": policy.mixture.checkpoint_context}
     model.gradient_checkpointing_enable = lambda *_, **__: enable(gradient_checkpointing_kwargs=options)
 
 

@@ -6,14 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live_bytes import LiveBytes
 from torch.testing import assert_close
 
 from frontier.errors import InputError
 from moalign.scalarize.gradient_aggregation import (
     AGGREGATORS,
+    NEED_ROWS,
     STATEFUL,
     TAKE_PREFERENCE,
     GradientAggregation,
+    conflict_of_gramian,
     measure_conflict,
 )
 
@@ -126,6 +129,93 @@ def test_backward_without_an_objective_and_without_any(missing):
     assert math.isnan(conflict.rising)
 
 
+def network(layers=16, width=32, objectives=4):
+    """Objectives of a residual network that disagree, and its parameters."""
+    torch.manual_seed(1)
+    parameters = [torch.nn.Parameter(torch.randn(width, width) / width) for _ in range(layers)]
+    x = torch.randn(2, width)
+    for p in parameters:
+        x = x + torch.tanh(x @ p)
+    targets = torch.randn(objectives, 2, width)
+    return [((x - target) ** 2).mean() for target in targets], parameters
+
+
+def stored(losses, parameters):
+    """The matrix [K, P], as it was before it was streamed."""
+    return torch.stack(
+        [torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)]) for loss in losses]
+    )
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_the_step_is_that_of_the_stored_matrix_with_torchjd_itself_where_it_can(name):
+    import torchjd.aggregation
+
+    losses, parameters = network()
+    rows = stored(losses, parameters)
+    aggregation = GradientAggregation(name)
+    torch.manual_seed(3)
+    if name in ("UPGrad", "DualProj", "CAGrad"):  # need solvers that are not installed
+        expected = aggregation(rows)
+    else:
+        options = {"alpha": 1.0} if name == "FairGrad" else {}
+        expected = getattr(torchjd.aggregation, name)(**options)(rows)
+    torch.manual_seed(3)  # PCGrad and GradDrop draw
+    total, conflict = aggregation.loss(losses, parameters)
+    assert_close(total, sum(losses).detach(), rtol=1e-6, atol=0)
+    total.backward()
+    got = torch.cat([p.grad.flatten() for p in parameters])
+    assert float((got - expected).norm() / expected.norm()) < 1e-5
+    assert_conflicts_close(conflict, measure_conflict(rows, expected))
+
+
+def assert_conflicts_close(got, expected):
+    assert got.min_cosine == pytest.approx(expected.min_cosine, abs=1e-5)
+    assert (got.rising, got.rising_under_mean) == (expected.rising, expected.rising_under_mean)
+    assert got.norms == pytest.approx(expected.norms, rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", [name for name in AGGREGATORS if name not in NEED_ROWS])
+def test_no_matrix_is_stored(name):
+    losses, parameters = network(layers=32, width=64)
+    size = sum(p.numel() * p.element_size() for p in parameters)
+    with LiveBytes(*parameters) as live:
+        GradientAggregation(name).loss(losses, parameters)
+    assert live.peak < 1.1 * size  # the combined gradient, where K = 4 rows are 4 of it
+
+
+def test_an_aggregator_that_needs_the_rows_stores_them():
+    assert set(NEED_ROWS) < set(AGGREGATORS)
+    losses, parameters = network()
+    with LiveBytes(*parameters) as live:
+        GradientAggregation("GradDrop").loss(losses, parameters)
+    assert live.peak > 4 * sum(p.numel() * p.element_size() for p in parameters)
+    with pytest.raises(InputError, match=r"GradDrop needs the gradients themselves, not only their inner products"):
+        GradientAggregation("GradDrop").combine(torch.eye(2))
+
+
+def test_weights_of_inner_products_hand_computed():
+    gramian = JACOBIAN @ JACOBIAN.T
+    assert_close(GradientAggregation("MGDA").combine(gramian).float(), torch.tensor([0.6, 0.4]), atol=1e-3, rtol=0)
+    holed = torch.full((3, 3), NAN)
+    holed[:2, :2] = gramian
+    assert_close(GradientAggregation("Sum").combine(holed).tolist(), [1.0, 1.0, 0.0])
+    assert GradientAggregation("CAGrad").combine(torch.zeros(2, 2)).tolist() == [0.0, 0.0]
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=seeds, missing=st.sampled_from([None, 0, 2]))
+def test_conflict_from_inner_products_is_that_of_the_rows(seed, missing):
+    jacobian = random_jacobian(seed)
+    weights = torch.randn(3, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    combined = weights @ jacobian
+    if missing is not None:
+        jacobian[missing] = NAN
+        weights[missing] = 0.0
+        combined = weights.nan_to_num() @ jacobian.nan_to_num()
+    assert_conflicts_close(conflict_of_gramian(jacobian @ jacobian.T, weights), measure_conflict(jacobian, combined))
+
+
 def test_half_precision_parameters():
     x = torch.tensor([0.5, 0.0], requires_grad=True, dtype=torch.bfloat16)
     GradientAggregation("UPGrad").backward([((x - 1) ** 2).sum(), ((x + 1) ** 2).sum()], [x])
@@ -196,6 +286,8 @@ def test_refuses_bad_gradients_and_no_parameters():
         aggregation(torch.zeros(3, 2))
     with pytest.raises(InputError, match="gradient of objective 1 is not finite"):
         aggregation(torch.tensor([[1.0, 0.0], [math.inf, 0.0]]))
+    with pytest.raises(InputError, match=r"\[K, K\] with K = 2, found shape \[3, 3\]"):
+        aggregation.combine(torch.zeros(3, 3))
     x = torch.tensor([0.0], requires_grad=True)
     with pytest.raises(InputError, match="gradient of objective 0 is not finite"):
         aggregation.backward([x.sqrt().sum(), x.sum()], [x])

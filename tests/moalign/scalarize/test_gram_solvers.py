@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontier.errors import InputError
-from moalign.scalarize.gram_solvers import cagrad_weights, project_on_dual_cone
+from moalign.scalarize.gram_solvers import cagrad_weights, config_weights, project_on_dual_cone
 
 numbers = st.floats(-5, 5).map(lambda x: round(x, 3))
 jacobians = st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=2, max_size=4).map(np.array)
@@ -71,3 +71,24 @@ def test_cagrad_with_radius_0_is_the_mean_and_stops_where_the_gradients_cancel()
 def test_cagrad_refuses_a_radius_out_of_range(c):
     with pytest.raises(InputError, match="at least 0 and less than 1"):
         cagrad_weights(np.eye(2), c)
+
+
+def test_config_hand_computed():
+    # Unit gradients (1, 0) and (0, 1): the direction lies between them, and the step is as long as the lengths along it sum to, (1 + 3) / √2.
+    jacobian = np.array([[1.0, 0.0], [0.0, 3.0]])
+    np.testing.assert_allclose(config_weights(jacobian @ jacobian.T, np.ones(2)) @ jacobian, [2.0, 2.0], rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.lists(st.floats(0.1, 1), min_size=3, max_size=3))
+def test_config_has_the_cosines_that_were_asked_for(seed, weights):
+    jacobian = np.random.default_rng(seed).normal(size=(3, 50))
+    step = config_weights(jacobian @ jacobian.T, np.array(weights)) @ jacobian
+    cosines = jacobian @ step / np.linalg.norm(jacobian, axis=1)
+    np.testing.assert_allclose(cosines / cosines.sum(), np.array(weights) / sum(weights), rtol=1e-6)
+
+
+def test_config_of_opposed_agreeing_and_vanished_gradients():
+    np.testing.assert_allclose(config_weights(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.ones(2)), 0, atol=1e-9)
+    np.testing.assert_allclose(config_weights(np.full((2, 2), 4.0), np.ones(2)), [1.0, 1.0], rtol=1e-9)
+    np.testing.assert_allclose(config_weights(np.diag([4.0, 0.0]), np.ones(2)), [1.0, 0.0], rtol=1e-9)

@@ -18,15 +18,13 @@ from moalign.training.margins import MarginScale
 from moalign.training.pairs import collate
 from reward_heads import FunctionReward, Normalizer
 
+from ..small_runs import SETTINGS, brevity, metrics, parameters, vowels
+
 TEXTS = ["a b", "c d e", "f", "g h ? i"]
 ANSWERS = [" a e i", " b", " o u x", " z z a", " k l m n", " i"]
 
 
-def vowels(prompt, completion):
-    return float(sum(word in "aeiou" for word in completion.split()))
-
-
-REWARD = FunctionReward({"helpful": vowels, "brief": lambda p, c: -float(len(c.split()))})
+REWARD = FunctionReward({"helpful": vowels, "brief": brevity})
 
 
 def make_pairs(labels=("helpful", "brief"), n=16, hide=()):
@@ -46,28 +44,8 @@ PAIRS = make_pairs()
 
 
 def settings(folder, **changes):
-    defaults = {
-        "output_dir": str(folder),
-        "max_steps": 3,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 1e-2,
-        "lora_r": 4,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "cache_dir": "off",
-    }
-    return DirectConfig(**{**defaults, **changes})
-
-
-def parameters(trainer):
-    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".lora_" in n}
-
-
-def metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    own = {"output_dir": str(folder), "max_steps": 3, "per_device_train_batch_size": 4, "cache_dir": "off"}
+    return DirectConfig(**{**SETTINGS, **own, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -350,10 +328,12 @@ def test_figures_are_collected_where_processes_exchange_them(tiny_base, tmp_path
     assert trainer._metrics["train"].device.type == "cpu"
 
 
-def test_gradient_aggregation_sums_to_the_loss_and_measures_conflict(tiny_base, tmp_path):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradient_aggregation_sums_to_the_loss_and_measures_conflict(tiny_base, tmp_path, checkpointing):
     plain = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / "plain"), PAIRS)
     plain.train()
-    summed = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / "sum", gradient_aggregation="Sum"), PAIRS)
+    options = {"gradient_aggregation": "Sum", "gradient_checkpointing": checkpointing}
+    summed = DirectTrainer(str(tiny_base), REWARD, settings(tmp_path / "sum", **options), PAIRS)
     summed.train()
     for name, value in parameters(plain).items():
         assert_close(parameters(summed)[name], value, atol=1e-4, rtol=1e-3)
