@@ -95,6 +95,9 @@ def sha256(path: Path) -> str:
 def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """A fingerprint of a model's weights that is cheap (64 values of each tensor) and the same in float32 and bfloat16.
 
+    It tells a bundle whether this is the base that it was trained on: `SteerablePolicy.base_digest` and `steer.json` hold it. What must not change with any
+    value goes by `moalign.training.pair_cache.exact_base_digest`, which reads all of them.
+
     Args:
         tensors: names and weights of the base model, adapters left out.
     """
@@ -137,7 +140,8 @@ def read_manifest(folder: str | Path, verify: bool = True) -> Manifest:
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
-        raise InputError(f"{folder} is no bundle: it has no {MANIFEST}")
+        what = f"is no bundle: it has no {MANIFEST}" if folder.is_dir() else "is no bundle: there is no such folder"
+        raise InputError(f"{folder} {what}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

@@ -123,21 +123,10 @@ def complete(
     **generate_kwargs: Any,
 ) -> tuple[list[str], list[list[int]]]:
     """The completions of `sample`, as texts and as token ids; no log-probs, for those who only want to score them."""
-    if not len(prompts):
-        raise InputError("no prompts to sample completions of")
-    if len(weights) != len(prompts):
-        raise InputError(f"{len(weights)} rows of weights for {len(prompts)} prompts: give one per prompt")
+    check_asked(prompts, weights)
     was_training = policy.model.training
     policy.model.eval()
-    options = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        if temperature > 0
-        else {"do_sample": False}
-    )
-    # What a base's generation config says otherwise would not be sampling from the policy.
-    plain = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_p": None, "typical_p": 1.0, "min_length": 0}
-    plain |= {"min_new_tokens": None, "bad_words_ids": None, "suppress_tokens": None}
-    options |= {"max_new_tokens": max_new_tokens, **plain, **generate_kwargs}
+    options = generation_options(max_new_tokens, temperature) | generate_kwargs
     completion_ids: list[list[int]] = []
     bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="completion")
     prompt_ids = policy.encode(prompts, weights)
@@ -148,6 +137,27 @@ def complete(
     bar.close()
     policy.model.train(was_training)
     return policy.tokenizer.batch_decode(completion_ids, skip_special_tokens=True), completion_ids
+
+
+def check_asked(prompts: Sequence[Text], weights: Tensor) -> None:
+    """Refuse (`InputError`) to sample for no prompts, or with other rows of weights than one for each."""
+    if not len(prompts):
+        raise InputError("no prompts to sample completions of")
+    if len(weights) != len(prompts):
+        raise InputError(f"{len(weights)} rows of weights for {len(prompts)} prompts: give one per prompt")
+
+
+def generation_options(max_new_tokens: int, temperature: float) -> dict[str, Any]:
+    """What to ask `generate` for so that it samples from the policy itself, whatever the base's own generation config says.
+
+    Args:
+        max_new_tokens (`int`): longest completion.
+        temperature (`float`): 0 is greedy.
+    """
+    plain = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_p": None, "typical_p": 1.0, "min_length": 0}
+    plain |= {"min_new_tokens": None, "bad_words_ids": None, "suppress_tokens": None}
+    drawn = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+    return {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0, **drawn, **plain}
 
 
 def score_completions(reward: VectorReward, prompts: Sequence[Text], texts: Sequence[str], batch_size: int) -> Tensor:

@@ -76,7 +76,7 @@ class SteerablePolicy:
         self.mixture = AdapterMixture(model, self.conditioning.adapters)
         self.normalizer = normalizer
         self.training = dict(training or {})
-        self.base_digest: str | None = None  # where it was taken before the base was sharded over several processes
+        self.base_digest: str | None = None  # its `weights_digest`, taken before it was sharded over several processes
         self.adapter_folders: tuple[Path, ...] = ()  # where the adapters were read from, which no export may replace
         self.default_preference = (
             Preference.from_json(default_preference, self.objectives)

@@ -16,7 +16,7 @@ class Context:
         keep (`Path`, *optional*): a folder for finished parts.
         quick (`bool`): a small run that shows only that everything works.
         data (`Path`): the folder with real data.
-        pictures (`Path`, *optional*): a folder for pictures.
+        pictures (`Path`, *optional*): a folder for pictures: where the JSON goes, if it is written.
     """
 
     scratch: Path

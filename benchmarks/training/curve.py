@@ -6,12 +6,13 @@ Every point of a curve is a run of its own, with a whole learning rate schedule;
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from benchmarks.jobs import Job, Result, run_jobs
 from benchmarks.report import Row
+from benchmarks.training.context import Context
 from benchmarks.training.curve_worlds import (
     BATCH,
     ORACLE_BETA,
@@ -38,23 +39,7 @@ PICTURE = "curve.png"
 Curves = dict[str, dict[str, dict[int, dict[str, float]]]]
 
 
-class Limits(Protocol):
-    """What the part needs of the context that it gets."""
-
-    @property
-    def quick(self) -> bool:
-        """A small run that shows only that everything works."""
-
-    @property
-    def keep(self) -> Path | None:
-        """A folder for finished trainings."""
-
-    @property
-    def data(self) -> Path:
-        """The folder with real data."""
-
-
-def rows(context: Limits) -> list[Row]:
+def rows(context: Context) -> list[Row]:
     """The quality of both fronts for each number of updates, and how many more updates separate models need."""
     jobs = plan(context)
     results = run_jobs(jobs, what="Curve", keep=context.keep)
@@ -64,14 +49,12 @@ def rows(context: Limits) -> list[Row]:
     curves = curves_of([r for r in results if not r.error])
     for world, arms in curves.items():
         found += rows_of(world, arms)
-    # Where the JSON goes, if it is written.
-    pictures: Path | None = getattr(context, "pictures", None)
-    if pictures is not None and curves:
-        draw(curves, pictures / PICTURE)
+    if context.pictures is not None and curves:
+        draw(curves, context.pictures / PICTURE)
     return found
 
 
-def plan(context: Limits) -> list[Job]:
+def plan(context: Context) -> list[Job]:
     """A job for each world, arm and seed."""
     full, fractions = (QUICK_FULL, QUICK_FRACTIONS) if context.quick else (FULL, FRACTIONS)
     jobs = []

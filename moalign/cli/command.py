@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -138,7 +139,10 @@ def parse(command: Command, arguments: Sequence[str]) -> Values | None:
         given[name] = _from_texts(texts, options[name])
     missing = [o for o in options.values() if o.required and o.name not in given]
     if missing:
-        wanted = ", ".join(f"{_typed_name(o)} ({o.metadata.get('help', '').rstrip('.')})" for o in missing)
+        # Of several, all that is known about each would be a wall of text.
+        told = [o.metadata.get("help", "").rstrip(".") for o in missing]
+        told = told if len(missing) == 1 else [re.split(r"[.:;,(]", text)[0].rstrip() for text in told]
+        wanted = ", ".join(f"{_typed_name(o)} ({text})" for o, text in zip(missing, told, strict=True))
         raise InputError(f"moalign {command.name} needs {wanted}. See `moalign {command.name} --help`")
     return Values(given)
 

@@ -30,6 +30,7 @@ def quiet(verbose: bool) -> Iterator[None]:
         # Read when the libraries are imported, which is later than this.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("DATASETS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     handler = logging.StreamHandler()
     handler.setFormatter(_Format())
     handler.addFilter(_main_process)

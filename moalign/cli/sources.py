@@ -1,5 +1,6 @@
 """Load what a user names on the command line: rewards, prompts, preferences."""
 
+import difflib
 import importlib
 import importlib.util
 import inspect
@@ -53,12 +54,22 @@ def _one_reward(part: str) -> "VectorReward":
         return _from_python(part)
     if part.endswith(".py"):
         raise InputError(f"reward '{part}': name what to take from the file, as in {part}:reward")
+    _check_not_a_missing_folder(part)
     import torch
 
     from reward_heads.saved import load_reward as load_saved
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return load_saved(part, device=device)
+
+
+def _check_not_a_missing_folder(part: str) -> None:
+    """Refuse `runs/rewrad` where there is a folder `runs`: it reads like a hub id, and the hub would be asked, for a minute where there is no network."""
+    path = Path(part)
+    if path.exists() or len(path.parts) != 2 or path.is_absolute() or not path.parent.is_dir():
+        return
+    near = difflib.get_close_matches(part, [str(p) for p in path.parent.iterdir() if p.is_dir()], n=1)
+    raise InputError(f"reward: no such folder '{part}'" + (f": did you mean '{near[0]}'?" if near else ""))
 
 
 def _from_python(part: str) -> "VectorReward":

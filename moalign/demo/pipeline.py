@@ -28,6 +28,7 @@ MAX_NEW_TOKENS = 40
 SUMMARY = "summary.json"
 PAIRS = "pairs.jsonl"
 FRONT_FILES = ("front.json", "front.prompts.safetensors", "front.png", "front.html")
+COMPARE_FILES = ("compare.png", "compare.html")
 EDITED = 0.5  # share of the pairs that compare a reply with an edit of itself
 
 
@@ -129,7 +130,7 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
         soup_config=_clp(out / "soup", size.policy_steps, config.seed) if config.compare else None,
         title="Replies of a support desk",
     )
-    for name in FRONT_FILES:
+    for name in FRONT_FILES + (COMPARE_FILES if config.compare else ()):
         shutil.copy(out / "policy" / name, out / name)
     found["perplexity"]["well_formed_sentences"] = _well_formed(out / "policy", held_out[:32], config.seed)
     say("4/4 Writing the summary ...")
@@ -166,6 +167,7 @@ def _clear(out: Path, overwrite: bool) -> None:
         SUMMARY,
         PAIRS,
         *FRONT_FILES,
+        *COMPARE_FILES,
     }
     # Other runs have folders of these names too: only a demo's settings beside them tell that they may go.
     by_demo = _is_demo_config(out / "config.json")
@@ -285,8 +287,12 @@ def _well_formed(bundle: Path, prompts: list[str], seed: int) -> dict[str, float
 
 def _farewell(out: Path, summary: dict[str, Any]) -> None:
     example = json.dumps(dict(zip(summary["objectives"], (0.2, 0.6, 0.2), strict=True)))
+    pictures = str(out / "front.html")
+    if (out / "compare.html").is_file():
+        pictures += f" and {out / 'compare.html'}"
     say(
-        f"\nDone in {summary['seconds']:.0f} s. Look at {out / 'front.html'}, then serve the policy:\n\n"
+        f"\nDone in {summary['seconds']:.0f} s. Look at {pictures}, then serve the policy and open http://127.0.0.1:8000 in a browser, or ask for an answer at "
+        "any weights:\n\n"
         f"  moalign serve {out / 'policy'}\n"
         "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"model": "policy", "preference": {example}, "messages": '

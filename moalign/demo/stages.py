@@ -292,15 +292,30 @@ def print_summary(summary: Mapping[str, Any], printer: Callable[[str], None] = s
         weights = ", ".join(f"{k}={v:.2f}" for k, v in chosen["preference"]["weights"].items())
         rewards = ", ".join(f"{k} {v:.2f} ± {chosen['standard_error'][k]:.2f}" for k, v in chosen["rewards"].items())
         printer(f"  {name}: weights {weights}; expected rewards {rewards}")
+    learned = summary.get("learned")
+    if learned is not None:
+        printer("\nBy the learned rewards, which were trained against and which the pictures show:")
+        for line in _merits(learned):
+            printer(line)
+        printer("\nBy the true rewards:")
+    else:
+        printer("")
+    steering, volumes, merits = _merits(summary)
+    printer(steering)
+    printer(volumes)
     printer(
-        "\nSteering (Spearman of weight and mean reward): "
-        + ", ".join(f"{k} {v:.3f}" for k, v in summary["steering"].items())
+        f"{merits}; perplexity under the reference {summary['perplexity']['steered_mean']:.2f} (its own texts {summary['perplexity']['reference']:.2f})"
     )
-    volumes = {k: v for k, v in summary["hypervolume"].items() if isinstance(v, float)}
-    printer("Hypervolume: " + ", ".join(f"{k} {v:.3g}" for k, v in volumes.items()))
-    printer(
-        f"EUM {summary['eum']:.3f}, MIP {summary['mip']:.3f}, controllability gap {summary['controllability_gap']:.3f}; perplexity under the reference "
-        f"{summary['perplexity']['steered_mean']:.2f} (its own texts {summary['perplexity']['reference']:.2f})"
+
+
+def _merits(figures: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Steering, hypervolumes and what the front could give, a line each."""
+    steering = ", ".join(f"{k} {v:.3f}" for k, v in figures["steering"].items())
+    volumes = ", ".join(f"{k} {v:.3g}" for k, v in figures["hypervolume"].items() if isinstance(v, float))
+    return (
+        f"Steering (Spearman of weight and mean reward): {steering}",
+        f"Hypervolume: {volumes}",
+        f"EUM {figures['eum']:.3f}, MIP {figures['mip']:.3f}, controllability gap {figures['controllability_gap']:.3f}",
     )
 
 

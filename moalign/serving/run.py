@@ -280,12 +280,15 @@ def _url(listening: socket.socket) -> str:
 
 
 def _greeting(service: Any, url: str) -> str:
-    names = service.running_engine().policy.objectives
+    policy = service.running_engine().policy
+    names = policy.objectives
     share = {names[0]: 0.7, names[1]: 0.3} if len(names) > 1 else {names[0]: 1.0}
-    body = json.dumps({"prompt": "Hello", "max_tokens": 40, "preference": share})
+    talks = bool(getattr(policy.tokenizer, "chat_template", None))
+    asked = {"messages": [{"role": "user", "content": "Hello"}]} if talks else {"prompt": "Hello"}
+    body = json.dumps({**asked, "max_tokens": 40, "preference": share})
     chosen = " Requests without a preference get the gate's choice." if service.gate is not None else ""
     key = "" if service.access.open else "-H 'Authorization: Bearer YOUR_KEY' "
     return (
-        f"Serving '{service.model_name}' on {url}/v1, objectives: {', '.join(names)}.{chosen} Try:\n\n"
-        f"curl {url}/v1/completions {key}-H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
+        f"Serving '{service.model_name}' on {url}/v1, objectives: {', '.join(names)}.{chosen} Open {url} in a browser, or try:\n\n"
+        f"curl {url}/v1/{'chat/completions' if talks else 'completions'} {key}-H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
     )

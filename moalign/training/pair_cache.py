@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from frontier.atomic import replace_file
 from frontier.realize.export import base_tensors
 from moalign.policy import SteerablePolicy
+from moalign.training.runs.sharded import is_sharded
 from reward_heads import VectorReward
 
 logger = logging.getLogger(__name__)
@@ -74,11 +75,11 @@ class PairCache:
         return made
 
     def base(self, policy: SteerablePolicy) -> str | None:
-        """`base_digest` of a policy whose base stays as it is, computed once; `None` also as soon as this process holds only a part of it."""
-        if any(_is_part(parameter) for parameter in policy.base.parameters()):
+        """`exact_base_digest` of a policy whose base stays as it is, computed once; `None` also as soon as this process holds only a part of it."""
+        if is_sharded(policy.base.parameters()):
             return None
         if policy.model not in self._bases:
-            self._bases[policy.model] = base_digest(policy)
+            self._bases[policy.model] = exact_base_digest(policy)
         return self._bases[policy.model]
 
 
@@ -90,14 +91,19 @@ def tokens_digest(sequences: Iterable[Sequence[int]]) -> str:
     return digest.hexdigest()
 
 
-def base_digest(policy: SteerablePolicy) -> str | None:
-    """Of every value of the base model's weights and of its configuration; `None` where this process holds only a part of them."""
+def exact_base_digest(policy: SteerablePolicy) -> str | None:
+    """Of every value of the base model's weights and of its configuration; `None` where this process holds only a part of them.
+
+    Log-probabilities kept under it must be those of exactly this base. `SteerablePolicy.base_digest`, by which a bundle knows its base again, is another number:
+    of a sample of the weights alone, rounded to bfloat16.
+    """
+    tensors = base_tensors(policy.model)
+    if is_sharded(tensors.values()):
+        return None
     digest = hashlib.sha256()
     config = {k: v for k, v in policy.base.config.to_dict().items() if k not in _UNRELATED}
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(base_tensors(policy.model).items()):
-        if _is_part(tensor):
-            return None
+    for name, tensor in sorted(tensors.items()):
         whole = tensor.detach().cpu().contiguous().view(-1)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(whole.view(torch.uint8).numpy().data)
@@ -108,7 +114,7 @@ def reference_key(base: str, texts: Iterable[Sequence[int]], arithmetic: str) ->
     """The key of log-probabilities of a base model.
 
     Args:
-        base (`str`): its `base_digest`.
+        base (`str`): its `exact_base_digest`.
         texts (`Iterable`): prompts and completions as token ids.
         arithmetic (`str`): of the forward: the kind of device and its precision.
     """
@@ -140,10 +146,6 @@ def rewards_key(reward: VectorReward, texts: Sequence[str]) -> str | None:
     for text in texts:
         digest.update(b"%d:" % len(text.encode()) + text.encode())
     return _key("rewards", identity, digest.hexdigest())
-
-
-def _is_part(tensor: Tensor) -> bool:
-    return hasattr(tensor, "to_local") or tensor.is_meta
 
 
 def _key(*parts: str) -> str:

@@ -20,9 +20,9 @@ from reward_heads.gating.config import GateConfig
 from reward_heads.gating.gate import Gate
 from reward_heads.gating.network import GateNetwork
 from reward_heads.gating.report import GateReport
-from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
-from reward_heads.probes.embedder import Embedder, TextEmbedder
+from reward_heads.probes.embedder import TextEmbedder
+from reward_heads.probes.reference import EncoderReference
 
 if TYPE_CHECKING:
     from reward_heads.gating.reward import GatedReward
@@ -48,11 +48,7 @@ _NETWORK = ("hidden", "dropout", "temperature")
 
 def save_gate(gate: Gate, folder: str | os.PathLike[str], gated: "GatedReward | None" = None) -> None:
     """Write the folder; see [`Gate.save_pretrained`] and [`GatedReward.save_pretrained`]."""
-    embedder = gate.embedder
-    if not isinstance(embedder, Embedder) or embedder.source is None:
-        raise InputError(
-            "a gate is saved with the folder or hub id of its encoder, but this one has none: save the model and use Embedder.from_pretrained(folder)"
-        )
+    named = EncoderReference.of("gate", gate.embedder)
     tensors = {name: value.contiguous() for name, value in gate.network.state_dict().items()}
     weights = save_tensors(tensors)
     config = gate.network.config
@@ -64,10 +60,10 @@ def save_gate(gate: Gate, folder: str | os.PathLike[str], gated: "GatedReward | 
         "weights": hashlib.sha256(weights).hexdigest(),
         "normalizer": None if gate.normalizer is None else gate.normalizer.to_json(),
         "embedder": {
-            "source": embedder.source,
-            "fingerprint": embedder.fingerprint,
-            "width": embedder.width,
-            "settings": embedder.settings(),
+            "source": named.source,
+            "fingerprint": named.fingerprint,
+            "width": named.width,
+            "settings": named.settings,
         },
         "report": None if gate.report is None else gate.report.to_json(),
         "reward": None,
@@ -120,11 +116,11 @@ def load_gate(
     """Read the folder's gate; see [`Gate.from_pretrained`]."""
     content, path = read_gate(folder), Path(folder) / FILE_NAME
     try:
-        named = content["embedder"]
-        network = _network(path.with_name(WEIGHTS), content, named["width"])
+        named = EncoderReference("gate", **content["embedder"])
+        network = _network(path.with_name(WEIGHTS), content, content["embedder"]["width"])
         if embedder is None:
-            embedder = _embedder(named, device, batch_size, cache)
-        _check_same(named, embedder)
+            embedder = named.load(device, batch_size, cache)
+        named.check(embedder)
         normalizer, report = content["normalizer"], content["report"]
         return Gate(
             network,
@@ -180,28 +176,3 @@ def _network(path: Path, content: Mapping[str, Any], width: int) -> GateNetwork:
     network = GateNetwork(width, len(content["objectives"]), GateConfig(**content["network"]))
     network.load_state_dict(tensors)
     return network
-
-
-def _embedder(named: Mapping[str, Any], device: Any, batch_size: int, cache: Any) -> Embedder:
-    settings = dict(named["settings"])
-    join = settings.pop("join")
-    joining = Joining(join["conversational"], bool(join["append_eos"]))
-    try:
-        return Embedder.from_pretrained(
-            named["source"], **settings, joining=joining, device=device, batch_size=batch_size, cache=cache
-        )
-    except InputError as error:
-        raise InputError(f"the encoder of this gate: {error}; if it has moved, give embedder=") from error
-
-
-def _check_same(named: Mapping[str, Any], embedder: TextEmbedder) -> None:
-    where = getattr(embedder, "source", None) or type(embedder).__name__
-    if embedder.width != named["width"]:
-        raise InputError(
-            f"the gate was fitted on an encoder of width {named['width']} ({named['source']}), but {where} has width {embedder.width}"
-        )
-    if embedder.fingerprint != named["fingerprint"]:
-        raise InputError(
-            f"the gate was fitted on the encoder with fingerprint {named['fingerprint'][:16]} ({named['source']}), but {where} has {embedder.fingerprint[:16]}: "
-            "its weights, tokenizer or settings have changed; fit the gate anew"
-        )

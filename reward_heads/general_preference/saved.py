@@ -20,9 +20,8 @@ from reward_heads.general_preference.config import GeneralPreferenceConfig
 from reward_heads.general_preference.model import FeatureSource, GeneralPreferenceModel
 from reward_heads.general_preference.network import OutputEmbedding, PreferenceNetwork
 from reward_heads.general_preference.transformer import TransformerOutputs
-from reward_heads.joining import Joining
 from reward_heads.model import TransformerReward
-from reward_heads.probes.embedder import Embedder
+from reward_heads.probes.reference import EncoderReference
 
 if TYPE_CHECKING:
     from reward_heads.general_preference.reward import GeneralPreferenceReward
@@ -85,9 +84,10 @@ def load_model(
             reward = TransformerReward.from_pretrained(path.parent / TRUNK, device=device, batch_size=batch_size)
             source, network = TransformerOutputs(reward), OutputEmbedding(objectives, config)
         else:
-            source = source or _embedder(content["source"], device, batch_size)
+            named = _reference(**content["source"])
+            source = source or named.load(device, batch_size, argument="source")
             network = _network(path.parent / WEIGHTS, content, objectives, config)
-            _check_same(content["source"], source)
+            named.check(source)
         return GeneralPreferenceModel(source, network), _arguments(content["play"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -96,28 +96,12 @@ def load_model(
 
 
 def _named(source: FeatureSource) -> dict[str, Any]:
-    if not isinstance(source, Embedder) or source.source is None:
-        raise InputError(
-            f"a preference model is saved with the folder or hub id of its encoder, but this {type(source).__name__} has none: "
-            "save the encoder and use Embedder.from_pretrained(folder)"
-        )
-    return {"encoder": source.source, "fingerprint": source.fingerprint, "settings": source.settings()}
+    named = EncoderReference.of("preference model", source)
+    return {"encoder": named.source, "fingerprint": named.fingerprint, "settings": named.settings}
 
 
-def _embedder(named: Mapping[str, Any], device: Any, batch_size: int) -> Embedder:
-    settings = dict(named["settings"])
-    join = settings.pop("join")
-    joining = Joining(join["conversational"], bool(join["append_eos"]))
-    return Embedder.from_pretrained(named["encoder"], **settings, joining=joining, device=device, batch_size=batch_size)
-
-
-def _check_same(named: Mapping[str, Any], source: FeatureSource) -> None:
-    found = getattr(source, "fingerprint", None)
-    if found != named["fingerprint"]:
-        raise InputError(
-            f"it was fitted on the encoder with fingerprint {named['fingerprint'][:16]} ({named['encoder']}), found {str(found)[:16]}: "
-            "weights, tokenizer or settings have changed; fit it anew"
-        )
+def _reference(encoder: str, fingerprint: str, settings: Mapping[str, Any]) -> EncoderReference:
+    return EncoderReference("preference model", encoder, fingerprint, settings)
 
 
 def _network(

@@ -16,10 +16,10 @@ from torch import Tensor
 from frontier.atomic import replace_folder
 from frontier.errors import InputError, check_fields, unknown_name
 from frontier.objectives import check_objectives
-from reward_heads.joining import Joining
 from reward_heads.normalizer import Normalizer
-from reward_heads.probes.embedder import Embedder, TextEmbedder
+from reward_heads.probes.embedder import TextEmbedder
 from reward_heads.probes.heads import LinearHeads
+from reward_heads.probes.reference import EncoderReference
 from reward_heads.probes.report import HeadFit
 from reward_heads.sidecar import TRAINING_KINDS
 from reward_heads.text import Text
@@ -97,11 +97,7 @@ class ProbeReward:
         Raises:
             InputError: the embedder was made from a model in memory, so that there is nothing to name.
         """
-        source = getattr(self.embedder, "source", None)
-        if not isinstance(self.embedder, Embedder) or source is None:
-            raise InputError(
-                "a probe is saved with the folder or hub id of its encoder, but this embedder has none: save the model and use Embedder.from_pretrained(folder)"
-            )
+        named = EncoderReference.of("probe", self.embedder)
         heads = save_tensors(self.heads.to_tensors())
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -109,10 +105,10 @@ class ProbeReward:
             "training": self.training,
             "units": None if self.units is None else self.units.to_json(),
             "embedder": {
-                "source": source,
-                "fingerprint": self.embedder.fingerprint,
-                "width": self.embedder.width,
-                **self.embedder.settings(),
+                "source": named.source,
+                "fingerprint": named.fingerprint,
+                "width": named.width,
+                **named.settings,
             },
             "heads": hashlib.sha256(heads).hexdigest(),
             "fits": [fit.to_json() for fit in self.fits],
@@ -153,9 +149,10 @@ class ProbeReward:
             units = None if content["units"] is None else Normalizer.from_json(content["units"])
             fits = [HeadFit.from_json(fit) for fit in content["fits"]]
             heads = _heads(path.with_name("heads.safetensors"), content["heads"], objectives)
+            named = _reference(**content["embedder"])
             if embedder is None:
-                embedder = _embedder(content["embedder"], device, batch_size, cache)
-            _check_same(content["embedder"], embedder, heads)
+                embedder = named.load(device, batch_size, cache)
+            named.check(embedder)
             return cls(embedder, heads, units=units, training=content["training"], fits=fits)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -182,25 +179,5 @@ def _heads(path: Path, digest: str, objectives: Sequence[str]) -> LinearHeads:
     return LinearHeads.from_tensors(objectives, load_tensors(found))
 
 
-def _embedder(named: dict[str, Any], device: Any, batch_size: int, cache: Any) -> Embedder:
-    settings = {key: named[key] for key in ("pooling", "max_length", "truncation_side", "dtype", "layer")}
-    joining = Joining(named["join"]["conversational"], bool(named["join"]["append_eos"]))
-    try:
-        return Embedder.from_pretrained(
-            named["source"], **settings, joining=joining, device=device, batch_size=batch_size, cache=cache
-        )
-    except InputError as error:
-        raise InputError(f"the encoder of this probe: {error}; if it has moved, give embedder=") from error
-
-
-def _check_same(named: dict[str, Any], embedder: TextEmbedder, heads: LinearHeads) -> None:
-    where = getattr(embedder, "source", None) or type(embedder).__name__
-    if embedder.width != named["width"] or named["width"] != heads.width:
-        raise InputError(
-            f"the heads were fitted on an encoder of width {named['width']} ({named['source']}), but {where} has width {embedder.width}"
-        )
-    if embedder.fingerprint != named["fingerprint"]:
-        raise InputError(
-            f"the heads were fitted on the encoder with fingerprint {named['fingerprint'][:16]} ({named['source']}), but {where} has {embedder.fingerprint[:16]}: "
-            "its weights, tokenizer or settings have changed; fit the probe anew"
-        )
+def _reference(source: str, fingerprint: str, width: int, **settings: Any) -> EncoderReference:
+    return EncoderReference("probe", source, fingerprint, settings, width)

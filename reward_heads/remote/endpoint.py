@@ -19,6 +19,10 @@ from reward_heads.remote.retry import Attempts, Clock, RealClock, Retry, check_c
 MAX_ANSWER_BYTES = 64 * 2**20
 _AGAIN = frozenset({408, 425, 429})  # and every 5xx
 _NEVER = frozenset({401, 403, 404, 405})
+# What a saved reward says of its endpoint besides the address.
+RETRY = ("attempts", "first_wait", "longest_wait")
+_HOW = ("concurrency", "timeout", "deadline", "api_key_env", "api_key_header")
+SETTINGS = (*_HOW, *RETRY)
 _SECRET = re.compile(r"key|token|secret|passw|auth|signature|^sig$", re.IGNORECASE)
 
 
@@ -70,6 +74,11 @@ class Endpoint:
         """The address as messages show it: without the query."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+
+    def settings(self) -> dict[str, Any]:
+        """How it is asked, as JSON: everything but the address, the key, and what is for tests."""
+        how = {name: getattr(self, name) for name in _HOW}
+        return how | {name: getattr(self.retry, name) for name in RETRY}
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator["Session"]:

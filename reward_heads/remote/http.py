@@ -15,15 +15,12 @@ from reward_heads.remote.endpoint import Endpoint, Session
 from reward_heads.remote.errors import RemoteError
 from reward_heads.remote.parallel import OnFailure, check_on_failure, run_blocking, warn_missing
 from reward_heads.remote.retry import Clock, RealClock, Retry, check_count
-from reward_heads.remote.saved import load_fields, save_fields
+from reward_heads.remote.saved import load_remote, save_remote
 from reward_heads.remote.score_cache import ScoreCache, as_cache, cache_key
 from reward_heads.text import Text, check_same_length, plain_text
 
 _LARGEST = torch.finfo(torch.float32).max
-_FIELDS = (
-    "url", "objectives", "version", "raw", "batch_size", "concurrency", "timeout", "deadline", "attempts", "first_wait", "longest_wait", "on_failure",
-    "api_key_env", "api_key_header",
-)  # fmt: skip
+_FIELDS = ("url", "objectives", "version", "raw", "batch_size", "on_failure")
 
 
 class HTTPReward:
@@ -138,12 +135,8 @@ class HTTPReward:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `remote.json`: everything but the key, the cache and what is for tests."""
-        end = self.endpoint
-        values = (
-            end.url, list(self.objectives), self.version, self.raw, self.batch_size, end.concurrency, end.timeout, end.deadline,
-            end.retry.attempts, end.retry.first_wait, end.retry.longest_wait, self.on_failure, end.api_key_env, end.api_key_header,
-        )  # fmt: skip
-        save_fields(folder, "http", dict(zip(_FIELDS, values, strict=True)))
+        values = (self.endpoint.url, list(self.objectives), self.version, self.raw, self.batch_size, self.on_failure)
+        save_remote(folder, "http", self.endpoint, dict(zip(_FIELDS, values, strict=True)))
 
     @classmethod
     def from_pretrained(
@@ -154,12 +147,7 @@ class HTTPReward:
         Raises:
             InputError: `remote.json` is missing or wrong; names the field.
         """
-        fields = load_fields(folder, "http", _FIELDS)
-        try:
-            retry = Retry(fields.pop("attempts"), fields.pop("first_wait"), fields.pop("longest_wait"))
-            return cls(**fields, retry=retry, cache=cache)
-        except (InputError, TypeError) as error:
-            raise InputError(f"{os.fspath(folder)}/remote.json: {error}") from error
+        return load_remote(folder, "http", _FIELDS, cls, cache)
 
     def _texts(self, prompt: Text, completion: Text) -> tuple[Text, Text]:
         return (prompt, completion) if self.raw else (plain_text(prompt), plain_text(completion))

@@ -19,7 +19,7 @@ from reward_heads.remote.errors import RemoteError
 from reward_heads.remote.judge_prompt import JudgePrompt
 from reward_heads.remote.parallel import OnFailure, check_on_failure, run_blocking, warn_missing
 from reward_heads.remote.retry import Clock, RealClock, Retry, check_count
-from reward_heads.remote.saved import load_fields, save_fields
+from reward_heads.remote.saved import load_remote, save_remote
 from reward_heads.remote.score_cache import ScoreCache, as_cache, cache_key
 from reward_heads.remote.yes_no import choice_of, has_log_probabilities, read_log_probabilities, read_text
 from reward_heads.text import Text, check_same_length
@@ -27,9 +27,9 @@ from reward_heads.text import Text, check_same_length
 METHODS = ("auto", "logprobs", "samples")
 OUTPUTS = ("probability", "log_odds")
 _FIELDS = (
-    "principles", "base_url", "model", "output", "method", "n_samples", "min_mass", "max_tokens", "top_logprobs", "request", "prompt", "concurrency", "timeout",
-    "deadline", "attempts", "first_wait", "longest_wait", "on_failure", "api_key_env", "api_key_header",
-)  # fmt: skip
+    *("principles", "base_url", "model", "output", "method", "n_samples", "min_mass", "max_tokens", "top_logprobs"),
+    *("request", "on_failure"),
+)
 
 
 @dataclass(frozen=True)
@@ -193,13 +193,10 @@ class PrincipleJudge:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `remote.json`: everything but the key, the cache and what is for tests."""
-        end, asked = self.endpoint, self.prompt
-        values = (
-            self.principles, self.base_url, self.model, self.output, self.method, self.n_samples, self.min_mass, self.max_tokens, self.top_logprobs, self.request,
-            {"system": asked.system, "user": asked.user, "yes": list(asked.yes), "no": list(asked.no)}, end.concurrency, end.timeout, end.deadline,
-            end.retry.attempts, end.retry.first_wait, end.retry.longest_wait, self.on_failure, end.api_key_env, end.api_key_header,
-        )  # fmt: skip
-        save_fields(folder, "judge", dict(zip(_FIELDS, values, strict=True)))
+        asked = self.prompt
+        prompt = {"system": asked.system, "user": asked.user, "yes": list(asked.yes), "no": list(asked.no)}
+        own = {name: getattr(self, name) for name in _FIELDS} | {"prompt": prompt}
+        save_remote(folder, "judge", self.endpoint, own)
 
     @classmethod
     def from_pretrained(
@@ -210,12 +207,11 @@ class PrincipleJudge:
         Raises:
             InputError: `remote.json` is missing or wrong; names the field.
         """
-        fields = load_fields(folder, "judge", _FIELDS)
-        try:
-            retry = Retry(fields.pop("attempts"), fields.pop("first_wait"), fields.pop("longest_wait"))
-            return cls(**fields | {"prompt": JudgePrompt(**fields["prompt"])}, retry=retry, cache=cache)
-        except (InputError, TypeError, AttributeError) as error:
-            raise InputError(f"{os.fspath(folder)}/remote.json: {error}") from error
+
+        def make(prompt: Mapping[str, Any], **fields: Any) -> PrincipleJudge:
+            return cls(**fields, prompt=JudgePrompt(**prompt))
+
+        return load_remote(folder, "judge", (*_FIELDS, "prompt"), make, cache)
 
     def _identity(self) -> list[Any]:
         """What an answer depends on besides the chat: part of the cache's keys."""

@@ -4,14 +4,17 @@ import importlib
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from frontier.atomic import write_text
 from frontier.errors import InputError, unknown_name
+from reward_heads.remote.endpoint import RETRY, SETTINGS, Endpoint
+from reward_heads.remote.retry import Retry
+from reward_heads.remote.score_cache import ScoreCache
 from reward_heads.transforms import FILE_NAME as TRANSFORMS
 
 FILE_NAME = "remote.json"
@@ -20,6 +23,7 @@ KINDS = {
     "http": "reward_heads.remote.http:HTTPReward",
     "judge": "reward_heads.remote.judge:PrincipleJudge",
 }
+Reward = TypeVar("Reward")
 
 
 class RemoteReward:
@@ -46,29 +50,41 @@ class RemoteReward:
         return getattr(importlib.import_module(module), name).from_pretrained(folder)
 
 
-def save_fields(folder: str | os.PathLike[str], kind: str, fields: Mapping[str, Any]) -> None:
-    """Write `remote.json` into a folder, whole or not at all, and take away the transforms of an earlier reward; the folder is made where there is none."""
-    content = {"schema_version": SCHEMA_VERSION, "kind": kind, **fields}
+def save_remote(folder: str | os.PathLike[str], kind: str, endpoint: Endpoint, fields: Mapping[str, Any]) -> None:
+    """Write `remote.json` into a folder, which is made where there is none: these fields and how the endpoint is asked, never its key.
+
+    Whole or not at all; the transforms of an earlier reward go away.
+    """
+    content = {"schema_version": SCHEMA_VERSION, "kind": kind, **fields, **endpoint.settings()}
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     write_text(Path(folder) / FILE_NAME, text + "\n")
     (Path(folder) / TRANSFORMS).unlink(missing_ok=True)
 
 
-def load_fields(folder: str | os.PathLike[str], kind: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """The fields that [`save_fields`] wrote.
+def load_remote(
+    folder: str | os.PathLike[str],
+    kind: str,
+    names: tuple[str, ...],
+    make: Callable[..., Reward],
+    cache: ScoreCache | str | os.PathLike[str] | None,
+) -> Reward:
+    """The reward whose fields [`save_remote`] wrote.
 
     Args:
         folder (`str` or path): where `remote.json` lies.
         kind (`str`): the kind that it must be.
-        names (`tuple[str, ...]`): the fields that must be there, and no others.
+        names (`tuple[str, ...]`): the fields that must be there besides those of the endpoint, and no others.
+        make (`Callable`): takes the fields, `retry` and `cache`.
+        cache (*optional*): for `make`.
 
     Raises:
-        InputError: no such file, another kind, or a field that is unknown or missing.
+        InputError: no such file, another kind, or a field that is unknown, missing or wrong.
     """
     path = Path(folder) / FILE_NAME
     found, fields = _read(Path(folder))
     if found != kind:
         raise InputError(f"{path}: field 'kind' must be '{kind}', found '{found}': load it with RemoteReward")
+    names += SETTINGS
     for name in fields:
         if name not in names:
             raise InputError(f"{path}: {unknown_name('field', name, names)}")
@@ -78,7 +94,11 @@ def load_fields(folder: str | os.PathLike[str], kind: str, names: tuple[str, ...
     if fields.get("api_key_env"):
         where = fields.get("url", fields.get("base_url"))
         warnings.warn(f"{path}: texts, and the key in ${fields['api_key_env']}, will be sent to {where}", stacklevel=3)
-    return fields
+    try:
+        retry = Retry(**{name: fields.pop(name) for name in RETRY})
+        return make(**fields, retry=retry, cache=cache)
+    except (InputError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _read(folder: Path) -> tuple[str, dict[str, Any]]:

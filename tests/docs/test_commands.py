@@ -1,30 +1,24 @@
 """What the documentation shows must exist: verbs, flags, files, importable names."""
 
-import ast
-import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from moalign.cli import launch, main
+from moalign.cli import launch
 from moalign.cli.command import parse
 from moalign.cli.verbs import train
+
+from ..shown import blocks, check_command, check_imports, commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
-def blocks(language):
-    for page in PAGES:
-        for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            yield page.relative_to(ROOT), block
-
-
-COMMANDS = sorted(
-    {line.strip() for _, block in blocks("bash") for line in block.splitlines() if line.startswith("moalign ")}
-)
+TEXTS = {page.relative_to(ROOT): page.read_text(encoding="utf-8") for page in PAGES}
+COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})
+PROGRAMS = [(page, code) for page, text in TEXTS.items() for code in blocks(text, "python")]
 
 
 def test_there_are_commands_of_every_verb():
@@ -35,14 +29,8 @@ def test_there_are_commands_of_every_verb():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_real_verbs_and_flags(command, capsys):
-    words = shlex.split(command, comments=True)
-    deep = {"train": 2, "reward": 2, "soup": 2}.get(words[1], 1) if words[1:3] != ["serve", "keys"] else 3
-    verb = [w for w in words[1 : 1 + deep] if not w.startswith("-")]
-    assert main([*verb, "--help-all"]) == 0
-    shown = capsys.readouterr().out
-    for flag in (w.partition("=")[0] for w in words if w.startswith("--")):
-        assert re.search(rf"{re.escape(flag)}\b", shown), f"{verb} has no {flag}"
-    for word in words:
+    check_command(command, capsys)
+    for word in shlex.split(command, comments=True):
         assert not word.startswith("examples/") or (ROOT / word.partition(":")[0]).exists(), f"{word} does not exist"
 
 
@@ -66,12 +54,8 @@ def test_files_are_shown_as_the_page_builder_understands_it(page):
         assert (ROOT / found[1]).is_file(), line
 
 
-@pytest.mark.parametrize(("page", "code"), list(blocks("python")), ids=lambda x: str(x) if isinstance(x, Path) else "")
+@pytest.mark.parametrize(("page", "code"), PROGRAMS, ids=lambda x: str(x) if isinstance(x, Path) else "")
 def test_every_python_block_parses_and_imports_what_exists(page, code):
     if code.startswith("--8<--"):
         pytest.skip("a file of the examples, which has a test of its own")
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom):
-            module = importlib.import_module(node.module)
-            for alias in node.names:
-                assert hasattr(module, alias.name), f"{page}: {node.module} has no {alias.name}"
+    check_imports(code, page)

@@ -1,21 +1,20 @@
 """Quick runs of the online learner: two rewards that count words, settings of a few steps, and policies whose adapters do something."""
 
-import json
-
 import pytest
 import torch
-from datasets import Dataset
 
 from moalign.loading import load_base
 from moalign.methods.clp import CLPConfig
 from moalign.training.starting_policy import starting_policy
 from reward_heads import FunctionReward
 
+from .small_runs import PROMPTS, ROLLOUT, SETTINGS, brevity, metrics, parameters
+
 
 class Quick:
     """What tests of learners share."""
 
-    prompts = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
+    prompts = PROMPTS
     objectives = ("helpful", "brief")
     # Per-parameter steps in proportion to the gradient, so that equal updates are equal gradients.
     sgd = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.05}  # noqa: RUF012 - constant
@@ -25,10 +24,7 @@ class Quick:
         """How many words are single letters of the first half of the alphabet."""
         return float(sum(word in "abcdefghijklm" for word in completion.split()))
 
-    @staticmethod
-    def brief(prompt, completion):
-        """Minus the number of words."""
-        return -float(len(completion.split()))
+    brief = staticmethod(brevity)
 
     @property
     def reward(self):
@@ -36,21 +32,7 @@ class Quick:
 
     @staticmethod
     def settings(folder, **changes):
-        defaults = {
-            "output_dir": str(folder),
-            "max_steps": 2,
-            "per_device_train_batch_size": 8,
-            "num_generations": 4,
-            "max_completion_length": 6,
-            "learning_rate": 1e-2,
-            "lora_r": 4,
-            "normalize_rewards": False,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": [],
-            "disable_tqdm": True,
-            "use_cpu": True,
-        }
+        defaults = {**SETTINGS, **ROLLOUT, "output_dir": str(folder), "normalize_rewards": False}
         return CLPConfig(**{**defaults, **changes})
 
     def policy(self, base, seed=0, size=0.3, **changes):
@@ -64,15 +46,12 @@ class Quick:
         policy.model.eval()
         return policy
 
-    @staticmethod
-    def parameters(trainer):
-        return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".lora_" in n}
+    parameters = staticmethod(parameters)
 
     @staticmethod
     def metrics(folder):
         """The log's lines of training steps."""
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [line for line in lines if "reward" in line]
+        return [line for line in metrics(folder) if "reward" in line]
 
 
 @pytest.fixture(scope="session")

@@ -16,16 +16,9 @@ from moalign.cli.methods import METHODS, find_method
 from moalign.training.runs.checkpoints import latest_checkpoint
 from reward_heads import FunctionReward
 
+from .small_runs import PROMPTS, ROLLOUT, brevity, vowels
+
 STEPS, SAVED, KILLED = 6, 3, 5
-PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
-
-
-def vowels(prompt, completion):
-    return float(sum(word in "aeiou" for word in completion.split()))
-
-
-def brevity(prompt, completion):
-    return -float(len(completion.split()))
 
 
 REWARD = FunctionReward({"helpful": vowels, "brief": brevity})
@@ -43,7 +36,6 @@ def pairs():
     return Dataset.from_list(rows)
 
 
-ROLLOUT = {"num_generations": 4, "max_completion_length": 6}
 # What each method needs beyond what all share; a method that is not here fails the test below.
 SETTINGS = {
     "clp": {**ROLLOUT, "kl_mixing": True},

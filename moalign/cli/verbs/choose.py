@@ -260,7 +260,7 @@ def _text(front: "ParetoFront", choice: "Choice", asked: int, bundle: str) -> st
     point = front.points[choice.index]
     lines = [
         "",
-        f"After {asked} answers: point {choice.index}. It is within 2 % of your best with probability {choice.probability:.0%}; expected shortfall "
+        f"After {asked} answer{'' if asked == 1 else 's'}: point {choice.index}. It is within 2 % of your best with probability {choice.probability:.0%}; expected shortfall "
         f"{choice.regret:.1%} of your range.",
     ]
     asked_for = None

@@ -1,6 +1,5 @@
 """`moalign env`: what a bug report needs to say about the machine, without its paths."""
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -10,34 +9,12 @@ from typing import Any
 
 from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
+from moalign.versions import TRAINED_WITH, versions
 
 PACKAGES = (
-    *(
-        "moalign",
-        "torch",
-        "transformers",
-        "trl",
-        "peft",
-        "accelerate",
-        "datasets",
-        "tokenizers",
-        "safetensors",
-        "huggingface_hub",
-    ),
-    *(
-        "numpy",
-        "scipy",
-        "scikit-learn",
-        "pandas",
-        "pyarrow",
-        "moocore",
-        "pymoo",
-        "botorch",
-        "torchjd",
-        "plotly",
-        "matplotlib",
-    ),
-    *("fastapi", "uvicorn", "openai", "vllm", "deepspeed"),
+    *TRAINED_WITH,
+    *("huggingface_hub", "scipy", "scikit-learn", "pandas", "pyarrow", "moocore", "pymoo", "botorch", "torchjd"),
+    *("plotly", "matplotlib", "fastapi", "uvicorn", "openai", "vllm", "deepspeed"),
 )
 
 
@@ -71,6 +48,7 @@ def environment() -> dict[str, Any]:
     """Versions, platform, cores, devices."""
     import torch
 
+    installed = versions(PACKAGES)
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -80,12 +58,5 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "devices": devices or ["cpu"],
         "cuda": torch.version.cuda or "none",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed.get(name, "not installed") for name in PACKAGES},
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

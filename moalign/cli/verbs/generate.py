@@ -1,6 +1,7 @@
 """`moalign generate`: answer prompts at one preference or at several, side by side."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from moalign.cli.quiet import hide_loading_bars
 if TYPE_CHECKING:
     from moalign.bundle import Manifest
     from moalign.preference import Preference
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -82,6 +85,8 @@ def run(arguments: Sequence[str]) -> int:
             **sampling,
         )
     _print(rows, answers, options.json, len(asked))
+    if not options.chat and getattr(policy.tokenizer, "chat_template", None) and not all(a.strip() for a in answers):
+        LOG.warning("an answer is empty; the model has a chat template, and --chat hands it the prompt as a message")
     return 0
 
 
@@ -120,4 +125,4 @@ def _print(rows: "list[tuple[Any, Preference | None]]", answers: list[str], as_j
         if i % per_prompt == 0:
             shown = prompt if isinstance(prompt, str) else prompt[-1]["content"]
             say(("\n" if i else "") + f"> {shown}")
-        say(f"[{preference if preference is not None else 'reference policy'}] {answer}")
+        say(f"[{preference if preference is not None else 'reference policy'}] {answer.strip()}")

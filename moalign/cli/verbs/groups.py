@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from frontier.errors import InputError
 from moalign.cli.command import Command, about, parse
 from moalign.cli.console import say
 from moalign.cli.output_folder import check_unused, nothing_left_of_refused_input
@@ -71,10 +72,16 @@ def run(arguments: Sequence[str]) -> int:
 def _fit(options: GroupsOptions, config: Any) -> None:
     from frontier.atomic import write_text
     from moalign.data import read_pairs
+    from reward_heads.examples import labelled_objectives
     from reward_heads.users import fit_user_groups
 
     hide_loading_bars()
     rows = [row for source in options.train_data for row in read_pairs(source, None, options.skip_bad_rows).dataset]
+    labelled = labelled_objectives(rows)
+    if options.objective is None and len(labelled) > 1:
+        raise InputError(
+            f"pairs are labelled for {', '.join(labelled)}: say which objective tells what users prefer, as in --objective {labelled[0]}"
+        )
     groups = fit_user_groups(options.model, rows, config, objective=options.objective)
     groups.save(options.output_dir)
     resolved = asdict(options) | asdict(config) | {"method": "user_groups"}

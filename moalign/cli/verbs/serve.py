@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from moalign.cli import serve_keys
 from moalign.cli.command import Command, about, parse
+from moalign.cli.quiet import hide_loading_bars
 
 
 @dataclass
@@ -37,5 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     values = parse(command(), arguments)
     if values is None:
         return 0
-    serve(values.build(ServeOptions).bundle, values.build(ServeConfig))
+    bundle, config = values.build(ServeOptions).bundle, values.build(ServeConfig)
+    hide_loading_bars()
+    serve(bundle, config)
     return 0

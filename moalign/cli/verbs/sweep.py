@@ -2,14 +2,16 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frontier.errors import InputError
 from moalign.cli.command import Command, parse
 from moalign.cli.console import say
 from moalign.cli.quiet import hide_loading_bars
 from moalign.cli.values import Mismatch, convert
+from moalign.data.readers import FORMATS
 from moalign.sweep.config import SweepConfig
 from moalign.yaml_file import read_flat
 
@@ -47,6 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     if values is None:
         return 0
     config = _config(values.given)
+    _check_data(config)
     hide_loading_bars()
     from moalign.sweep.live import LiveTable
     from moalign.sweep.run import run_sweep
@@ -97,6 +100,23 @@ def _config(given: dict[str, Any]) -> SweepConfig:
     if settings:
         sweep["train"] = (sweep.get("train") or {}) | settings
     return SweepConfig(**sweep)
+
+
+def _check_data(config: SweepConfig) -> None:
+    """Refuse a file that is not there once, before job after job fails for it.
+
+    Raises:
+        InputError: a new sweep on this machine reads a file of data that does not exist.
+    """
+    # A sweep that goes on may be done with its data, and the machines of a Ray cluster have files of their own.
+    if config.engine != "local" or Path(config.output_dir).exists():
+        return
+    places = [config.shared_settings(), *(config.per_method or {}).values(), config.grid or {}, config.evaluation or {}]
+    for name in ("dataset", "eval_dataset"):
+        for found in (place.get(name) for place in places if isinstance(place, Mapping)):
+            for path in found if isinstance(found, list) else [found]:
+                if isinstance(path, str) and path.removesuffix(".gz").endswith(FORMATS) and not Path(path).exists():
+                    raise InputError(f"{name}: no such file: '{path}'")
 
 
 def _report(out: Path, result: "SweepResult") -> None:

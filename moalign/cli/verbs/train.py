@@ -140,7 +140,7 @@ def _check(options: TrainOptions, one_run: bool) -> None:
     if resume is True:
         from moalign.training.runs.checkpoints import latest_checkpoint
 
-        latest_checkpoint(out, required=True)
+        latest_checkpoint(out, required=True, verify=False)  # the trainer reads all of it, once
 
 
 def _train(options: TrainOptions, values: Values, config_class: Any, trainer_class: Any, data: str) -> None:

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from frontier.errors import InputError
 from moalign.conditioning.base import Text
-from moalign.evaluation import complete
+from moalign.evaluation import check_asked, complete, generation_options
 from moalign.policy import SteerablePolicy
 from moalign.training.rollouts.engine import check_rollout_model, generate_rollout
 from moalign.training.rollouts.sampling import RolloutSampling
@@ -45,7 +45,11 @@ def draw_completions(
         temperature (`float`, *optional*, defaults to 1): 0 is greedy.
         seed (`int`, *optional*, defaults to 0): makes it repeatable without touching the global random state.
         batch_size (`int`, *optional*, defaults to 128): completions at once.
+
+    Raises:
+        InputError: no prompts, or as many rows of weights as are not one per prompt.
     """
+    check_asked(prompts, weights)
     try:
         check_rollout_model(policy)
         if is_sharded(policy.model.parameters()):
@@ -55,14 +59,8 @@ def draw_completions(
         asked: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
         return complete(policy, prompts, weights, batch_size=batch_size, **asked)
     given = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=temperature > 0,
-        temperature=temperature,
-        top_k=0,
-        top_p=1.0,
-        eos_token_id=policy.eos_token_ids or None,
+        **generation_options(max_new_tokens, temperature), eos_token_id=policy.eos_token_ids or None
     )
-    # What a base's generation config says otherwise would not be sampling from the policy.
     sampling = RolloutSampling.of(given, GenerationConfig())
     prompt_ids = policy.encode(prompts, weights)
     found: list[list[int]] = []

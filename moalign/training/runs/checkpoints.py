@@ -19,13 +19,16 @@ _SAVING = re.compile(rf"\.{PREFIX_CHECKPOINT_DIR}-\d+\.saving")
 _WRITING = re.compile(r"\.(config\.json|run\.json|metrics\.jsonl|steer\.json|README\.md)\.\w{8}")
 
 
-def latest_checkpoint(folder: str | Path, required: bool = False, needs: tuple[str, ...] = (STATE,)) -> Path | None:
+def latest_checkpoint(
+    folder: str | Path, required: bool = False, needs: tuple[str, ...] = (STATE,), verify: bool = True
+) -> Path | None:
     """The whole checkpoint of the highest step in a run folder; newer ones that are not are skipped with a warning that says why.
 
     Args:
         folder (`str` or `Path`): the run's.
         required (`bool`, *optional*, defaults to `False`): refuse a folder without one, instead of returning `None`.
         needs (`tuple[str, ...]`, *optional*): files that it must hold besides Trainer's own.
+        verify (`bool`, *optional*, defaults to `True`): read all files and compare checksums; without, it is enough that it was written to its end.
 
     Raises:
         InputError: there is none, and one is required.
@@ -33,7 +36,7 @@ def latest_checkpoint(folder: str | Path, required: bool = False, needs: tuple[s
     prefix = f"{PREFIX_CHECKPOINT_DIR}-"
     found = [path for path in Path(folder).glob(f"{prefix}*") if path.name.removeprefix(prefix).isdigit()]
     for path in sorted(found, key=lambda path: -int(path.name.removeprefix(prefix))):
-        reason = why_not_whole(path, needs)
+        reason = why_not_whole(path, needs, verify)
         if reason is None:
             return path
         logger.warning("%s %s: skipped", path, reason)
@@ -57,12 +60,12 @@ def checked(checkpoint: str | Path) -> Path:
     return path
 
 
-def why_not_whole(checkpoint: Path, needs: tuple[str, ...] = (STATE,)) -> str | None:
+def why_not_whole(checkpoint: Path, needs: tuple[str, ...] = (STATE,), verify: bool = True) -> str | None:
     """What is wrong with a checkpoint, as the end of a sentence that begins with its path; `None` if nothing is."""
     for name in (TRAINER_STATE, *needs):
         if not (checkpoint / name).is_file():
             return f"was not written to its end ({name} is missing)"
-    reason = broken(checkpoint)
+    reason = broken(checkpoint) if verify else None
     return None if reason is None else f"is damaged ({reason})"
 
 

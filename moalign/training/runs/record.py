@@ -1,7 +1,6 @@
 """Record what a run was made with (seeds, versions, device, data, code), so that its figures can be traced and made again."""
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -17,24 +16,14 @@ import torch
 
 from frontier.atomic import write_text
 from moalign.bundle import sha256
+from moalign.training.runs.data_fingerprint import data_fingerprint
 from moalign.training.runs.stopping import RunInterrupted, RunStopped, RunTerminated
+from moalign.versions import versions
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
 RECORD = "run.json"
-PACKAGES = (
-    "moalign",
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-)
 # Files above this size count by their size and their two ends, so that a base model's weights do not delay the start by minutes.
 _WHOLE = 64 << 20
 _END = 1 << 20
@@ -123,17 +112,6 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """The versions of the packages that a run's figures depend on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def device_name(device: torch.device) -> str:
     """The accelerator's model, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -152,34 +130,6 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": commit.stdout.strip(), "changed": git("diff-index", "--quiet", "HEAD").returncode != 0}
     except (OSError, subprocess.TimeoutExpired):
         return None
-
-
-def data_fingerprint(data: Any) -> dict[str, Any]:
-    """Rows and SHA-256 of what a data set holds, whatever file or cache it came from: equal content has an equal sum.
-
-    Args:
-        data (`datasets.Dataset`, `PairTable`, `list` or a `dict` of them): of any other kind, such as a stream, only the class is told.
-    """
-    if isinstance(data, dict):
-        return {name: data_fingerprint(part) for name, part in data.items()}
-    rows = _rows(data)
-    if rows is None:
-        return {"kind": type(data).__name__}
-    digest, count = hashlib.sha256(), 0
-    for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
-        count += 1
-    return {"rows": count, "sha256": digest.hexdigest()}
-
-
-def _rows(data: Any) -> Iterator[Any] | None:
-    if isinstance(data, list):
-        return iter(data)
-    if hasattr(data, "completions") and hasattr(data, "labels"):  # a PairTable
-        return zip(data.prompts, data.completions, data.labels.tolist(), strict=True)
-    if hasattr(data, "with_format") and hasattr(data, "__len__"):
-        return iter(data.with_format(None))
-    return None
 
 
 def file_fingerprint(path: str | os.PathLike[str]) -> str | None:

@@ -14,8 +14,8 @@ from moalign.policy import SteerablePolicy
 
 
 def is_sharded(parameters: Iterable[Tensor]) -> bool:
-    """Whether this process holds only a part of each of these tensors."""
-    return any(isinstance(parameter, DTensor) for parameter in parameters)
+    """Whether this process holds only a part of one of these tensors, or (on the `meta` device) none of its values."""
+    return any(isinstance(parameter, DTensor) or parameter.is_meta for parameter in parameters)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -149,6 +149,19 @@ def test_names_everything_that_is_missing():
         parse(COMMAND, [])
 
 
+def test_only_one_that_is_missing_is_told_at_length(monkeypatch):
+    @dataclass
+    class Long:
+        model: str = field(metadata={"help": "The base model (a folder), or a bundle. It is read."})
+        data: str = field(metadata={"help": "Prompts: any records."})
+
+    command = Command("try", "Try.", (Long,))
+    with pytest.raises(InputError, match=r"^moalign try needs --model \(The base model\), --data \(Prompts\)\. See"):
+        parse(command, [])
+    with pytest.raises(InputError, match=r"^moalign try needs --data \(Prompts: any records\)\. See"):
+        parse(command, ["--model", "x"])
+
+
 def test_help_works_whatever_else_is_wrong(capsys):
     assert parse(COMMAND, ["--nonsense", "--help-all"]) is None
     page = capsys.readouterr().out

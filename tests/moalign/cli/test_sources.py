@@ -57,6 +57,15 @@ def test_refuses_rewards(reward_file, text, message):
         load_reward(text.format(file=reward_file))
 
 
+def test_a_missing_folder_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "reward").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"^reward: no such folder 'runs/rewrad': did you mean 'runs/reward'\?$"):
+        load_reward("runs/rewrad")
+    with pytest.raises(InputError, match=r"^reward: no such folder 'runs/zzz'$"):
+        load_reward("runs/zzz")
+
+
 def test_an_import_that_fails_inside_the_users_module_shows_itself(tmp_path):
     (tmp_path / "broken.py").write_text("import a_package_that_is_not_there\n")
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):

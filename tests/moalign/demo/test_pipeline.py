@@ -150,7 +150,8 @@ def test_the_whole_demo(demo, capsys):
     for folder in (out, out / "policy"):
         assert (folder / "front.png").read_bytes()[:4] == b"\x89PNG"
         assert "<!doctype html>" in (folder / "front.html").read_text()[:200]
-    assert (out / "policy" / "compare.png").is_file()
+    for name in ("compare.png", "compare.html"):
+        assert (out / name).read_bytes() == (out / "policy" / name).read_bytes()
     assert "## Measured front" in (out / "policy" / "README.md").read_text()
     assert all(json.loads(line) for line in (out / "policy" / "metrics.jsonl").read_text().splitlines())
 

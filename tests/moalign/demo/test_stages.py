@@ -297,6 +297,20 @@ def test_summary_for_a_terminal():
     assert "Hypervolume: steerable 2, reference 0.5" in lines[-2]
     assert "EUM 1.000, MIP 0.500, controllability gap 0.500" in lines[-1]
     assert "3.00 (its own texts 2.50)" in lines[-1]
+    assert "true rewards" not in text
+
+
+def test_summary_says_which_rewards_judge():
+    lines = []
+    learned = {name: SUMMARY[name] for name in ("steering", "mip", "controllability_gap")}
+    print_summary(SUMMARY | {"learned": learned | {"hypervolume": {"steerable": 7.0}, "eum": 9.0}}, lines.append)
+    text = "\n".join(lines)
+    pictured, true = text.split("By the true rewards:")
+    assert "which the pictures show" in pictured
+    assert "Hypervolume: steerable 7\n" in pictured
+    assert "EUM 9.000" in pictured
+    assert "Hypervolume: steerable 2, reference 0.5" in true
+    assert "EUM 1.000" in true
 
 
 def test_summary_is_json_without_nan(tmp_path):

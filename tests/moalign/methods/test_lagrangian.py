@@ -21,50 +21,25 @@ from moalign.training.online import OnlineConfig, OnlineTrainer
 from moalign.training.rollouts.rollout import PreferenceSampler
 from reward_heads import FunctionReward, Normalizer
 
-PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
+from ..small_runs import PROMPTS, ROLLOUT, SETTINGS, brevity, metrics, parameters, vowels
+
 UNITS = Normalizer(("helpful", "brief", "safe"), (1.0, -4.0, 10.0), (2.0, 0.5, 4.0), 1)
-
-
-def vowels(prompt, completion):
-    return float(sum(word in "aeiou" for word in completion.split()))
 
 
 REWARD = FunctionReward(
     {
         "helpful": vowels,
-        "brief": lambda p, c: -float(len(c.split())),
+        "brief": brevity,
         "safe": lambda p, c: -float(sum(word in "xyz" for word in c.split())),
     }
 )
 
 
 def settings(folder, *constraints, kind=LagrangianConfig, **changes):
-    defaults = {
-        "output_dir": str(folder),
-        "max_steps": 2,
-        "per_device_train_batch_size": 8,
-        "num_generations": 4,
-        "max_completion_length": 6,
-        "learning_rate": 1e-2,
-        "lora_r": 4,
-        "normalizer_samples": 32,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "use_cpu": True,
-    }
+    defaults = {**SETTINGS, **ROLLOUT, "output_dir": str(folder), "normalizer_samples": 32}
     if constraints:
         defaults["constraints"] = list(constraints)
     return kind(**{**defaults, **changes})
-
-
-def parameters(trainer):
-    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".lora_" in n}
-
-
-def metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 # ---- reading constraints
@@ -148,7 +123,7 @@ def test_thresholds_go_through_the_normaliser(tiny_base, tmp_path):
 
 def test_an_inactive_constraint_changes_nothing(tiny_base, tmp_path):
     """Weights, to the bit, of plain training for the objective alone: a constraint that holds has the multiplier 0."""
-    pair = FunctionReward({"helpful": vowels, "brief": lambda p, c: -float(len(c.split()))})
+    pair = FunctionReward({"helpful": vowels, "brief": brevity})
     options = {"normalizer": UNITS.select(pair.objectives)}
     config = settings(tmp_path / "ours", "brief>=-100", max_steps=3)
     ours = LagrangianTrainer(str(tiny_base), pair, config, PROMPTS, **options)

@@ -14,38 +14,17 @@ from moalign.policy import SteerablePolicy
 from moalign.training.online import OnlineConfig, OnlineTrainer
 from reward_heads import FunctionReward, Normalizer
 
-PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i"] * 4})
+from ..small_runs import PROMPTS, ROLLOUT, SETTINGS, brevity, parameters, vowels
+
 UNITS = Normalizer(("old", "young"), (1.0, 0.0), (2.0, 1.0), 1)
 
 
-def vowels(prompt, completion):
-    return float(sum(word in "aeiou" for word in completion.split()))
-
-
-REWARD = FunctionReward({"old": vowels, "young": lambda p, c: -float(len(c.split()))})
+REWARD = FunctionReward({"old": vowels, "young": brevity})
 
 
 def settings(folder, kind=MaxMinConfig, **changes):
-    defaults = {
-        "output_dir": str(folder),
-        "max_steps": 2,
-        "per_device_train_batch_size": 8,
-        "num_generations": 4,
-        "max_completion_length": 6,
-        "learning_rate": 1e-2,
-        "lora_r": 4,
-        "normalizer_samples": 32,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "use_cpu": True,
-    }
+    defaults = {**SETTINGS, **ROLLOUT, "output_dir": str(folder), "normalizer_samples": 32}
     return kind(**{**defaults, **changes})
-
-
-def parameters(trainer):
-    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".lora_" in n}
 
 
 def test_the_run_ends_with_a_report_on_every_group(tiny_base, tmp_path):

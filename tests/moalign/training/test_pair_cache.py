@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from torch.testing import assert_close
 
 from moalign.training.direct import DirectConfig, DirectTrainer
-from moalign.training.pair_cache import PairCache, base_digest, reference_key, rewards_key, tokens_digest
+from moalign.training.pair_cache import PairCache, exact_base_digest, reference_key, rewards_key, tokens_digest
 from reward_heads import FunctionReward
 from reward_heads.remote import HTTPReward
 
@@ -72,16 +72,16 @@ def test_a_damaged_file_is_made_again(tiny_base, tmp_path, caplog):
 
 def test_other_weights_and_other_rewards_have_other_keys(quick, tiny_base, untied_base):
     policy, texts = quick.policy(tiny_base, size=0.1), [[3, 4], [5]]
-    base = base_digest(policy)
+    base = exact_base_digest(policy)
     shared = quick.policy(tiny_base, size=0.4, conditioned="attention")
-    assert base == base_digest(shared)  # adapters are no part of the reference
+    assert base == exact_base_digest(shared)  # adapters are no part of the reference
     key = reference_key(base, texts, "cpu full")
     assert key != reference_key(base, [[3], [4, 5]], "cpu full")
     assert key != reference_key(base, texts, "cpu torch.bfloat16")
-    assert base != base_digest(quick.policy(untied_base))
+    assert base != exact_base_digest(quick.policy(untied_base))
     with torch.no_grad():
         policy.base.model.layers[0].mlp.down_proj.base_layer.weight[0, 0] += 1e-6
-    assert base_digest(policy) != base
+    assert exact_base_digest(policy) != base
     other = FunctionReward({"brief": as_long, "helpful": count_words})
     assert len({rewards_key(r, t) for r in (REWARD, other) for t in (["a", "bc"], ["ab", "c"])}) == 4
     assert tokens_digest([[1], [2, 3]]) != tokens_digest([[1, 2], [3]])
@@ -90,7 +90,8 @@ def test_other_weights_and_other_rewards_have_other_keys(quick, tiny_base, untie
 def test_the_base_is_read_once_for_all_tables_of_a_run(tiny_base, tmp_path, monkeypatch):
     taken = []
     monkeypatch.setattr(
-        "moalign.training.pair_cache.base_digest", lambda policy: taken.append(policy) or base_digest(policy)
+        "moalign.training.pair_cache.exact_base_digest",
+        lambda policy: taken.append(policy) or exact_base_digest(policy),
     )
     settings = {"output_dir": str(tmp_path), "report_to": [], "use_cpu": True, "disable_tqdm": True}
     config = DirectConfig(**settings, margin_scale="none", cache_dir=str(tmp_path / "cache"))

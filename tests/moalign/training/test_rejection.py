@@ -16,6 +16,8 @@ from moalign.training.rejection import RejectionTrainer
 from moalign.training.rejection_config import RejectionConfig
 from reward_heads import FunctionReward, Normalizer
 
+from ..small_runs import ROLLOUT, SETTINGS, brevity, metrics, parameters
+
 PROMPTS = Dataset.from_dict({"prompt": ["a b", "c d e", "f", "g h ? i", "yes no"]})
 
 
@@ -23,36 +25,22 @@ def count(letters):
     return lambda prompt, completion: float(sum(word in letters for word in completion.split()))
 
 
-REWARD = FunctionReward({"helpful": count("abcdefghijklm"), "brief": lambda p, c: -float(len(c.split()))})
+REWARD = FunctionReward({"helpful": count("abcdefghijklm"), "brief": brevity})
 
 
 def settings(folder, **changes):
     defaults = {
+        **SETTINGS,
+        **ROLLOUT,
         "output_dir": str(folder),
+        "max_steps": -1,
         "rounds": 2,
         "epochs_per_round": 2,
         "prompts_per_round": 8,
-        "num_generations": 4,
         "per_device_train_batch_size": 4,
-        "max_completion_length": 6,
-        "learning_rate": 1e-2,
-        "lora_r": 4,
         "normalize_rewards": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "use_cpu": True,
     }
     return RejectionConfig(**{**defaults, **changes})
-
-
-def parameters(trainer):
-    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".lora_" in n}
-
-
-def metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def round_file(folder, number):

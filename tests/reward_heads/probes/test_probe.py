@@ -107,7 +107,7 @@ def test_an_encoder_that_has_moved_can_be_named(probe, encoder_folder, tmp_path)
 
 def test_what_lies_in_memory_only_can_not_be_saved(reward, bag_of_words, tmp_path):
     for embedder in (Embedder.from_reward(reward), bag_of_words):
-        with pytest.raises(InputError, match="this embedder has none: save the model"):
+        with pytest.raises(InputError, match=f"this {type(embedder).__name__} has none: save the model"):
             fit_probe(embedder, make_pairs(20)).save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
 

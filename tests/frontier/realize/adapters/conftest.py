@@ -4,11 +4,27 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.func import functional_call
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from frontier.realize.adapters import AdapterMixture
 
 IDS = torch.tensor([[1, 5, 6, 7, 8], [1, 9, 10, 11, 12], [1, 13, 14, 15, 16]])
+# Of every tiny decoder here; GPT-2 has other names for them.
+SIZES = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "tie_word_embeddings": False,
+}
 ROWS = [[0.7, 0.3], [-0.5, 1.5], [0.0, 0.0]]
 
 
@@ -92,21 +108,20 @@ class Kinds:
 def qwen2():
     """Has biases in q, k and v; its output layer is a tensor of its own."""
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=40,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=32,
-        initializer_range=0.2,
-        tie_word_embeddings=False,
-    )
+    config = Qwen2Config(**SIZES, num_hidden_layers=2, max_position_embeddings=32, initializer_range=0.2)
     base = Qwen2ForCausalLM(config).eval()
     for name, parameter in base.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
+    return base
+
+
+@pytest.fixture(scope="session")
+def gemma3():
+    """Multiplies its input embeddings by √16."""
+    torch.manual_seed(0)
+    base = Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, num_hidden_layers=1, head_dim=8)).eval()
+    torch.nn.init.normal_(base.lm_head.weight, std=0.2)
     return base
 
 

@@ -141,7 +141,7 @@ def test_needs_no_samples(moalign, tmp_path):
     (tmp_path / "front.prompts.safetensors").unlink()
     code, out, err = moalign("choose", tmp_path, "--answers", "a")
     assert (code, err) == (0, "")
-    assert "After 1 answers: point" in out
+    assert "After 1 answer: point" in out
 
 
 def test_no_front_yet(refused, bundle):
@@ -165,7 +165,8 @@ def test_answers_that_were_not_needed_are_counted(moalign, front_of_nine):
     code, out, err = moalign("choose", front_of_nine, "--max_questions", 2, "--answers", "a,b,a,=,b")
     assert code == 0
     assert err == "--answers: the last 3 of 5 were not needed\n"
-    assert "After 2 answers" in out
+    assert "After 2 answers:" in out
+    assert "After 1 answer:" in moalign("choose", front_of_nine, "--max_questions", 1, "--answers", "a")[1]
 
 
 @pytest.mark.parametrize("typed", ["", "q\n"])

@@ -61,6 +61,14 @@ def test_chat_goes_through_the_template(moalign, bundle):
     assert chat["prompt"] == [{"role": "user", "content": "a b"}]
 
 
+def test_says_what_an_empty_answer_may_come_from(moalign, bundle, monkeypatch):
+    from moalign.policy import SteerablePolicy
+
+    monkeypatch.setattr(SteerablePolicy, "generate", lambda self, prompts, *_, **__: [" "] * len(prompts))
+    assert "--chat" in moalign("generate", bundle, "--prompt", "a b")[2]
+    assert moalign("generate", bundle, "--prompt", "a b", "--chat")[2] == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

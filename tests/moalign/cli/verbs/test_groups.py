@@ -78,7 +78,8 @@ def test_refuses_and_leaves_nothing(refused, tiny_base, pairs, tmp_path):
     assert "did you mean 'soft'" in call("--assignment", "sof")
     assert "max_groups is 10, but only 9 users have labelled pairs" in call("--max_groups", 10)
     assert "unknown objective 'like': did you mean 'liked'" in call("--objective", "like")
-    assert "liked, warm: say which objective" in call("--train_data", pairs("two.jsonl", 18, warm="a"))
+    two = call("--train_data", pairs("two.jsonl", 18, warm="a"))
+    assert "liked, warm: say which objective tells what users prefer, as in --objective liked" in two
     assert "no model folder at ./no/base" in call("--model", "./no/base")
     nobody = tmp_path / "nobody.jsonl"
     rows = [json.loads(line) | {"user": None} for line in good.read_text().splitlines()]

@@ -84,7 +84,24 @@ def test_exit_codes(moalign, monkeypatch, tmp_path):
     assert "interrupted by SIGTERM; the same command goes on" in out
 
 
-def test_the_example(moalign, asked):
+def test_a_file_that_is_missing_is_told_once_before_any_job(refused, moalign, asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = ["sweep", "--config", EXAMPLE]
+    assert "dataset: no such file: 'pairs.jsonl'" in refused(*call)
+    (tmp_path / "pairs.jsonl").touch()
+    assert "dataset: no such file: 'prompts.jsonl'" in refused(*call)
+    assert asked == []
+    assert not (tmp_path / "runs").exists()
+    # Other machines have other files, and what is done needs its data no more.
+    assert moalign(*call, "--engine", "ray")[0] == 0
+    (tmp_path / "runs" / "sweep").mkdir(parents=True)
+    assert moalign(*call)[0] == 0
+
+
+def test_the_example(moalign, asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pairs.jsonl", "prompts.jsonl"):
+        (tmp_path / name).touch()
     assert EXAMPLE.read_text().startswith("# moalign sweep --config examples/sweep.yaml\n")
     code, _, err = moalign("sweep", "--config", EXAMPLE)
     assert code == 0, err

@@ -50,6 +50,14 @@ def test_damaged_ones_are_skipped_with_the_reason(make, tmp_path, caplog):
     ]
 
 
+def test_without_checksums_one_that_was_written_to_its_end_is_enough(make, tmp_path):
+    (make(2) / "steering_state.json").write_text("{]")
+    (make(3) / "steering_state.json").unlink()
+    assert latest_checkpoint(tmp_path, required=True, verify=False) == tmp_path / "checkpoint-2"
+    with pytest.raises(InputError, match="holds no checkpoint to go on from"):
+        latest_checkpoint(tmp_path, required=True)
+
+
 def test_checkpoints_of_before_there_were_seals_are_taken(make):
     (make(1) / SEAL).unlink()
     assert why_not_whole(make(2).parent / "checkpoint-1") is None
