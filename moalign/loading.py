@@ -85,7 +85,9 @@ def attach_adapters(model: PreTrainedModel, adapters: Mapping[str, str | Path]) 
 def _cannot_load(location: str | Path | None, why: str, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0]
     if not why:  # it was asked for by this name
-        return InputError(f"cannot load the base model '{location}': {reason} Name a folder or a hub id that is reachable.")
+        return InputError(
+            f"cannot load the base model '{location}': {reason} Name a folder or a hub id that is reachable."
+        )
     return InputError(
         f"cannot load the base model '{location}' ({why}): {reason} Name a folder or a hub id that is reachable with --base."
     )

@@ -64,12 +64,13 @@ def _one_reward(part: str) -> "VectorReward":
 
 
 def _check_not_a_missing_folder(part: str) -> None:
-    """Refuse `runs/rewrad` where there is a folder `runs`: it reads like a hub id, and the hub would be asked, for a minute where there is no network."""
+    """Refuse `runs/rewrad` where there is `runs/reward`: it reads like a hub id, and the hub would be asked, for a minute where there is no network."""
     path = Path(part)
     if path.exists() or len(path.parts) != 2 or path.is_absolute() or not path.parent.is_dir():
         return
     near = difflib.get_close_matches(part, [str(p) for p in path.parent.iterdir() if p.is_dir()], n=1)
-    raise InputError(f"reward: no such folder '{part}'" + (f": did you mean '{near[0]}'?" if near else ""))
+    if near:  # else it may be a hub id after all
+        raise InputError(f"reward: no such folder '{part}': did you mean '{near[0]}'?")
 
 
 def _from_python(part: str) -> "VectorReward":
