@@ -62,8 +62,6 @@ def test_a_missing_folder_is_not_asked_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "runs" / "reward").mkdir(parents=True)
     with pytest.raises(InputError, match=r"^reward: no such folder 'runs/rewrad': did you mean 'runs/reward'\?$"):
         load_reward("runs/rewrad")
-    with pytest.raises(InputError, match=r"^reward: no such folder 'runs/zzz'$"):
-        load_reward("runs/zzz")
 
 
 def test_an_import_that_fails_inside_the_users_module_shows_itself(tmp_path):
