@@ -34,6 +34,11 @@ FULL = {"oracle": 400, "stories": 160}
 QUICK_FRACTIONS = {"steerable": (1 / 2, 1), "separate": (1 / 2, 1)}
 QUICK_FULL = {"oracle": 22, "stories": 22}
 PICTURE = "curve.png"
+TITLE = {
+    "gain": "Share of the attainable gain",
+    "mip": "Mean utility at 11 preferences",
+    "hv": "Hypervolume of 11 points",
+}
 
 # By world, then arm, then updates in total: the quality of the front by figure, averaged over seeds.
 Curves = dict[str, dict[str, dict[int, dict[str, float]]]]
@@ -208,7 +213,7 @@ def draw(curves: Curves, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xlabel(f"updates in total ({BATCH[world]} pairs each)")
         axes.set_ylabel(WHAT[name][1])
-        axes.set_title(f"{world}: {name}")
+        axes.set_title(f"{TITLE[name]} ({world})", loc="left", fontsize="medium")
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
     with replace_file(path) as beside:
