@@ -88,7 +88,7 @@ def check_comparable(fronts: Sequence[ParetoFront], labels: Sequence[str] | None
         if front.normalizer != first.normalizer:
             raise InputError(
                 f"fronts compare only in the same unit, and the normalisers of {shown[0]} and {label} differ: {_difference(first.normalizer, front.normalizer)}. "
-                "Measure both with one normaliser, or both raw"
+                "Measure both with one normaliser (`moalign front BUNDLE --compare OTHER` does), or both raw"
             )
         if (costs := _minimized(front)) != _minimized(first):
             raise InputError(
