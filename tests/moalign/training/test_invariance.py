@@ -96,7 +96,7 @@ def test_the_trajectory_is_one_of_learning(stored):
     assert sum(stored[-10:]) < 0.95 * sum(stored[:10])
 
 
-@pytest.mark.slow  # a minute, all of them
+@pytest.mark.slow  # all of them together
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_on_one_process_match_the_stored_losses(layout, base, stored, tmp_path):
     assert_stored(losses(base, tmp_path, **LAYOUTS[layout]), stored)
