@@ -16,6 +16,7 @@ from frontier.prompt_rewards import PromptRewards, prompt_ids
 from moalign.policy import SteerablePolicy, Text
 from moalign.preference import Preference
 from reward_heads import NormalizedReward, Normalizer, VectorReward
+from reward_heads.text import as_messages, is_conversational
 from reward_heads.vector_reward import score_checked
 
 
@@ -164,7 +165,7 @@ def score_completions(reward: VectorReward, prompts: Sequence[Text], texts: Sequ
     """`[N, K]` rewards of N completions given as texts, in the reward's own units."""
     # Conversational prompts have conversational completions.
     completions: list[Text] = [
-        text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+        as_messages(text, "assistant") if is_conversational(prompt) else text
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     parts = [

@@ -110,7 +110,7 @@ class GradientAggregation:
         present = self._present(jacobian)
         rows = _at_least_float32(jacobian[present])
         if self.name not in NEED_ROWS:
-            weights = self.combine(_inner_products(rows, present))[present]
+            weights = self.combine(gramian_of(rows, present))[present]
             return (weights.to(rows) @ rows).to(jacobian.dtype)
         if not rows.any():
             return torch.zeros_like(jacobian[0])
@@ -190,8 +190,11 @@ class GradientAggregation:
             gramian = streamed_gramian(every, targets)
             weights = self.combine(gramian)
             conflict = conflict_of_gramian(gramian, weights)
-            parts = _gradient(every, weights.tolist(), targets)
-        values = [loss.detach() for loss in every if loss is not None and not loss.isnan()]
+            parts = [None] * len(targets)
+            if known:  # this pass frees the losses' graph
+                whole = torch.stack([weights[k].item() * loss for k, loss in known.items()]).sum()
+                parts = torch.autograd.grad(whole, targets, allow_unused=True)
+        values = [loss.detach() for loss in known.values()]
         total = torch.stack(values).sum() if known else torch.zeros((), device=targets[0].device)
         # Linear in the parameters, with the combined gradient as its slope.
         slopes = [(part.to(p.dtype) * p).sum() for p, part in zip(targets, parts, strict=True) if part is not None]
@@ -281,18 +284,6 @@ def _jacobian(losses: Sequence[Tensor | None], targets: Sequence[Tensor]) -> tup
     return torch.stack(rows).detach(), used
 
 
-def _gradient(
-    losses: Sequence[Tensor | None], weights: Sequence[float], targets: Sequence[Tensor]
-) -> Sequence[Tensor | None]:
-    """The gradient of the weighted sum of the losses, which frees their graph; `None` for targets that no loss depends on."""
-    parts = [
-        weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None and not loss.isnan()
-    ]
-    if not parts:
-        return [None] * len(targets)
-    return torch.autograd.grad(torch.stack(parts).sum(), targets, allow_unused=True)
-
-
 def measure_conflict(jacobian: Tensor, combined: Tensor) -> Conflict:
     """Compare the objectives' gradients with each other and with the step that is taken.
 
@@ -303,7 +294,7 @@ def measure_conflict(jacobian: Tensor, combined: Tensor) -> Conflict:
     rows = _at_least_float32(jacobian)
     present = ~rows.isnan().any(1)
     step = combined.to(rows)
-    return _conflict(_inner_products(rows[present], present), rows[present] @ step, float(step.norm()))
+    return _conflict(gramian_of(rows[present], present), rows[present] @ step, float(step.norm()))
 
 
 def conflict_of_gramian(gramian: Tensor, weights: Tensor) -> Conflict:
@@ -340,14 +331,6 @@ def _conflict(gramian: Tensor, slopes: Tensor, length: float) -> Conflict:
         else float("nan"),
         norms=tuple(norms.tolist()),
     )
-
-
-def _inner_products(rows: Tensor, present: Tensor) -> Tensor:
-    """`[K, K]` in float64, of the rows of the objectives that are present; NaN for the others."""
-    gramian = torch.full((len(present),) * 2, torch.nan, dtype=torch.float64)
-    places = present.cpu().nonzero()
-    gramian[places, places.T] = gramian_of(rows)
-    return gramian
 
 
 def _at_least_float32(rows: Tensor) -> Tensor:

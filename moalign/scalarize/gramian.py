@@ -34,51 +34,50 @@ def streamed_gramian(losses: Sequence[Tensor | None], parameters: Sequence[Tenso
         InputError: a gradient is not finite, or a loss has none.
     """
     known = known_losses(losses)
-    found = torch.full((len(losses), len(losses)), torch.nan, dtype=torch.float64)
-    if not known:
-        return found
     products = _Products(len(known))
-    given = [losses[k] for k in known]
-    roots: list[dict[GradientEdge, Tensor]] = [
-        {get_gradient_edge(loss): torch.ones_like(loss)} for loss in given if loss is not None
-    ]
-    for block in backward_blocks([loss for loss in given if loss is not None], parameters, copies=len(known)):
-        roots = _through(block, roots, parameters, products)
+    if known:
+        given = list(known.values())
+        roots: list[dict[GradientEdge, Tensor]] = [{get_gradient_edge(loss): torch.ones_like(loss)} for loss in given]
+        for block in backward_blocks(given, parameters, copies=len(given)):
+            roots = _through(block, roots, parameters, products)
     gramian = products.total()
-    for i, k in enumerate(known):
+    for i, (k, loss) in enumerate(known.items()):
         if not gramian[i, i].isfinite():
-            raise not_finite(k, losses[k])
-    rows = torch.tensor(known)
-    found[rows[:, None], rows] = gramian
-    return found
+            raise not_finite(k, loss)
+    return _spread(gramian, torch.tensor(list(known), dtype=torch.long), len(losses))
 
 
-def gramian_of(rows: Tensor) -> Tensor:
-    """The same `[K, K]` of gradients `[K, P]` that are at hand."""
+def gramian_of(rows: Tensor, present: Tensor) -> Tensor:
+    """The same `[K, K]` of gradients that are at hand: one of `rows` for each objective that is `present`, a `[K]` of bools."""
     products = _Products(len(rows))
     if len(rows):
         products.add(list(rows))
-    return products.total()
+    return _spread(products.total(), present.cpu().nonzero()[:, 0], len(present))
 
 
-def known_losses(losses: Sequence[Tensor | None]) -> list[int]:
-    """The numbers of the objectives that are not missing.
+def _spread(gramian: Tensor, known: Tensor, count: int) -> Tensor:
+    """`[K, K]` from that of the objectives that are known, by their numbers; NaN for the others."""
+    found = torch.full((count, count), torch.nan, dtype=torch.float64)
+    found[known[:, None], known] = gramian
+    return found
+
+
+def known_losses(losses: Sequence[Tensor | None]) -> dict[int, Tensor]:
+    """The losses of the objectives that are not missing, by their numbers.
 
     Raises:
         InputError: a loss has no gradient.
     """
-    known = [k for k, loss in enumerate(losses) if loss is not None and not loss.isnan()]
-    for k in known:
-        loss = losses[k]
-        if loss is not None and not loss.requires_grad:
+    known = {k: loss for k, loss in enumerate(losses) if loss is not None and not loss.isnan()}
+    for k, loss in known.items():
+        if not loss.requires_grad:
             raise InputError(f"the loss of objective {k} has no gradient: it was detached, or computed without one")
     return known
 
 
-def not_finite(objective: int, loss: Tensor | None) -> InputError:
+def not_finite(objective: int, loss: Tensor) -> InputError:
     """The error for a gradient that is infinite or NaN."""
-    value = "" if loss is None else f" (its loss is {loss.item():.4g})"
-    return InputError(f"the gradient of objective {objective} is not finite{value}")
+    return InputError(f"the gradient of objective {objective} is not finite (its loss is {loss.item():.4g})")
 
 
 def _through(

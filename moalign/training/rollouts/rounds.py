@@ -19,6 +19,7 @@ from moalign.training.rollouts.engine import check_rollout_model, generate_rollo
 from moalign.training.rollouts.sampling import RolloutSampling
 from moalign.training.runs.folder import finite
 from moalign.training.runs.sharded import is_sharded
+from reward_heads.text import as_messages, is_conversational
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +120,7 @@ class KeptRow:
         """As JSON values, in TRL's columns with ours beside them; `kind` is that of the preference, weights or direction."""
 
         def answer(text: str | None) -> Any:
-            spoken = text is not None and not isinstance(self.prompt, str)
-            return [{"role": "assistant", "content": text}] if spoken else text
+            return text if text is None or not is_conversational(self.prompt) else as_messages(text, "assistant")
 
         row = {
             "prompt": self.prompt,

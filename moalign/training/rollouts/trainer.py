@@ -9,7 +9,6 @@ import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from trl import RLOOTrainer
-from trl.data_utils import is_conversational
 
 from frontier.errors import InputError
 from moalign.policy import SteerablePolicy
@@ -21,6 +20,7 @@ from moalign.training.rollouts.engine import check_rollout_model, generate_rollo
 from moalign.training.rollouts.overlap import OverlappedReward
 from moalign.training.rollouts.rollout import PreferenceSampler, RolloutRows
 from moalign.training.rollouts.sampling import RolloutSampling
+from reward_heads.text import as_messages, is_conversational
 
 logger = logging.getLogger(__name__)
 # Each process holds whole weights, which the batching engine reads outside of what wraps the model.
@@ -111,9 +111,9 @@ class RolloutTrainer(RLOOTrainer):
         assert prompts is not None  # the caller's condition
         tokenizer: Any = self.processing_class
         texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        if not is_conversational({"prompt": prompts[0]}):
+        if not is_conversational(prompts[0]):
             return cast("list[Any]", texts)
-        return [[{"role": "assistant", "content": text}] for text in texts]
+        return [as_messages(text, "assistant") for text in texts]
 
     # ---- scoring
 
